@@ -1,0 +1,327 @@
+//! Values to bytes, beside the peers: time and allocations.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use actix_web::{Responder, body::MessageBody, test::TestRequest};
+use actix_web_lab::sse as lab;
+use axum::{
+    Router,
+    body::HttpBody,
+    extract::Request,
+    response::{IntoResponse, sse as axum_sse},
+};
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
+use futures_util::{
+    FutureExt,
+    stream::{self, Stream},
+};
+use serde::Serialize;
+use tower::ServiceExt;
+use tower_sse::{Decoder, Event, EventId, Sse, SseLayer};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Update {
+    Metrics(Metrics),
+}
+
+#[derive(Serialize)]
+struct Metrics {
+    at: u64,
+    host: &'static str,
+    cpu: f64,
+    memory: u64,
+    requests: u64,
+    errors: u32,
+    state: &'static str,
+    users: [&'static str; 2],
+}
+
+const METRICS: Metrics = Metrics {
+    at: 1_767_225_600_123,
+    host: "web-3.example.org",
+    cpu: 37.5,
+    memory: 4_831_838_208,
+    requests: 1_234_567,
+    errors: 17,
+    state: "degraded",
+    users: ["ada", "bob"],
+};
+static UPDATE: Update = Update::Metrics(METRICS);
+const NAME: &str = "metrics";
+const ID: &str = "01jd2t7q-48213";
+
+/// One event with a name and an id, made of a value, each in a frame of its own.
+mod event {
+    use super::*;
+
+    fn tower_sse() -> Event {
+        let id = EventId::new(black_box(ID)).unwrap();
+        Event::json(black_box(&UPDATE)).unwrap().id(id)
+    }
+
+    fn axum() -> axum_sse::Event {
+        let event = axum_sse::Event::default().event(NAME).id(black_box(ID));
+        event.json_data(black_box(&METRICS)).unwrap()
+    }
+
+    fn actix_web_lab() -> lab::Data {
+        let event = lab::Data::new_json(black_box(&METRICS)).unwrap();
+        event.event(NAME).id(black_box(ID))
+    }
+
+    #[divan::bench(name = "serde_json alone")]
+    fn serde_json_alone() -> String {
+        serde_json::to_string(black_box(&METRICS)).unwrap()
+    }
+
+    #[divan::bench(name = "encode: tower-sse")]
+    fn encode_tower_sse(bencher: Bencher) {
+        encode(bencher, || tower_sse().encode());
+    }
+
+    #[divan::bench(name = "encode: sse-stream")]
+    fn encode_sse_stream(bencher: Bencher) {
+        encode(bencher, || {
+            let json = serde_json::to_string(black_box(&METRICS)).unwrap();
+            let event = sse_stream::Sse::default().event(NAME).data(json);
+            event.id(black_box(ID)).encode().unwrap()
+        });
+    }
+
+    #[divan::bench(name = "axum: tower-sse")]
+    fn axum_tower_sse(bencher: Bencher) {
+        in_axum(bencher, 1, |source| Sse::new(source.of(tower_sse)));
+    }
+
+    #[divan::bench(name = "axum: axum")]
+    fn axum_axum(bencher: Bencher) {
+        in_axum(bencher, 1, |source| {
+            axum_sse::Sse::new(source.of(|| Ok::<_, Infallible>(axum())))
+        });
+    }
+
+    #[divan::bench(name = "actix: tower-sse")]
+    fn actix_tower_sse(bencher: Bencher) {
+        in_actix(bencher, 1, |source| Sse::new(source.of(tower_sse)));
+    }
+
+    #[divan::bench(name = "actix: actix-web-lab")]
+    fn actix_actix_web_lab(bencher: Bencher) {
+        in_actix(bencher, 1, |source| {
+            lab::Sse::from_infallible_stream(source.of(|| actix_web_lab().into()))
+        });
+    }
+}
+
+/// A stream of values, named and without ids, as it comes: one at a time and in bursts of 64.
+mod values {
+    use super::*;
+
+    fn axum() -> Result<axum_sse::Event, Infallible> {
+        let event = axum_sse::Event::default().event(NAME);
+        Ok(event.json_data(black_box(&METRICS)).unwrap())
+    }
+
+    fn actix_web_lab() -> lab::Event {
+        let event = lab::Data::new_json(black_box(&METRICS)).unwrap();
+        event.event(NAME).into()
+    }
+
+    #[divan::bench(name = "axum: tower-sse", args = [1, 64])]
+    fn axum_tower_sse(bencher: Bencher, at_once: usize) {
+        in_axum(bencher, at_once, |source| {
+            Sse::new(source.of(|| black_box(&UPDATE)))
+        });
+    }
+
+    #[divan::bench(name = "axum: axum", args = [1, 64])]
+    fn axum_axum(bencher: Bencher, at_once: usize) {
+        in_axum(bencher, at_once, |source| {
+            axum_sse::Sse::new(source.of(axum))
+        });
+    }
+
+    #[divan::bench(name = "axum with heartbeat: tower-sse", args = [1, 64])]
+    fn heartbeat_tower_sse(bencher: Bencher, at_once: usize) {
+        in_axum(bencher, at_once, |source| {
+            let handler = || async { Sse::new(source.of(|| black_box(&UPDATE))) };
+            let app = Router::new().fallback(handler).layer(SseLayer::new());
+            let response = app.oneshot(Request::default()).now_or_never().unwrap();
+            response.unwrap()
+        });
+    }
+
+    #[divan::bench(name = "axum with heartbeat: axum", args = [1, 64])]
+    fn heartbeat_axum(bencher: Bencher, at_once: usize) {
+        in_axum(bencher, at_once, |source| {
+            axum_sse::Sse::new(source.of(axum)).keep_alive(axum_sse::KeepAlive::default())
+        });
+    }
+
+    #[divan::bench(name = "actix: tower-sse", args = [1, 64])]
+    fn actix_tower_sse(bencher: Bencher, at_once: usize) {
+        in_actix(bencher, at_once, |source| {
+            Sse::new(source.of(|| black_box(&UPDATE)))
+        });
+    }
+
+    #[divan::bench(name = "actix: actix-web-lab", args = [1, 64])]
+    fn actix_actix_web_lab(bencher: Bencher, at_once: usize) {
+        in_actix(bencher, at_once, |source| {
+            lab::Sse::from_infallible_stream(source.of(actix_web_lab))
+        });
+    }
+}
+
+/// 64 KiB of text, split into its lines.
+mod split {
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    struct LineLength(usize);
+
+    impl fmt::Display for LineLength {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Self(usize::MAX) => f.write_str("one line"),
+                Self(length) => write!(f, "{length} B lines"),
+            }
+        }
+    }
+
+    const LENGTHS: [LineLength; 3] = [LineLength(usize::MAX), LineLength(80), LineLength(8)];
+
+    fn split<T>(bencher: Bencher, length: LineLength, encode: impl Fn(String) -> T + Sync) {
+        let text: String = (1..=64 * 1024)
+            .map(|at| if at % length.0 == 0 { '\n' } else { 'x' })
+            .collect();
+        bencher
+            .counter(BytesCount::of_str(&text))
+            .with_inputs(|| text.clone())
+            .bench_values(encode);
+    }
+
+    #[divan::bench(name = "tower-sse", args = LENGTHS)]
+    fn tower_sse(bencher: Bencher, length: LineLength) {
+        split(bencher, length, |text| Event::new(text).encode());
+    }
+
+    #[divan::bench(name = "axum", args = LENGTHS)]
+    fn axum(bencher: Bencher, length: LineLength) {
+        split(bencher, length, |text| {
+            axum_sse::Event::default().data(text)
+        });
+    }
+
+    #[divan::bench(name = "sse-stream", args = LENGTHS)]
+    fn sse_stream(bencher: Bencher, length: LineLength) {
+        split(bencher, length, |text| {
+            sse_stream::Sse::default().data(text).encode().unwrap()
+        });
+    }
+}
+
+/// Says how many events are due, as a channel would.
+#[derive(Clone, Default)]
+struct Source(Arc<AtomicUsize>);
+
+impl Source {
+    fn of<T: 'static>(
+        self,
+        make: impl Fn() -> T + Send + Unpin + 'static,
+    ) -> impl Stream<Item = T> + Send + Unpin + 'static {
+        stream::poll_fn(move |_| match self.0.load(Relaxed) {
+            0 => Poll::Pending,
+            due => {
+                self.0.store(due - 1, Relaxed);
+                Poll::Ready(Some(make()))
+            }
+        })
+    }
+}
+
+fn encode(bencher: Bencher, encode: impl Fn() -> Bytes + Sync) {
+    check(&encode(), 1);
+    bencher.bench(|| drop(black_box(encode())));
+}
+
+fn in_axum<R: IntoResponse>(bencher: Bencher, at_once: usize, respond: impl Fn(Source) -> R) {
+    let source = Source::default();
+    let mut body = respond(source.clone()).into_response().into_body();
+    frames(bencher, at_once, source, |cx| {
+        let frame = Pin::new(&mut body).poll_frame(cx);
+        frame.map(|frame| frame.unwrap().unwrap().into_data().unwrap())
+    });
+}
+
+fn in_actix<R: Responder>(bencher: Bencher, at_once: usize, respond: impl Fn(Source) -> R) {
+    let source = Source::default();
+    let request = TestRequest::default().to_http_request();
+    let mut body = respond(source.clone())
+        .respond_to(&request)
+        .map_into_boxed_body()
+        .into_body();
+    frames(bencher, at_once, source, |cx| {
+        let bytes = Pin::new(&mut body).poll_next(cx);
+        bytes.map(|bytes| bytes.unwrap().unwrap())
+    });
+}
+
+/// Polls a body as a server does, until it has no more, each time that so many events are due.
+fn frames(
+    bencher: Bencher,
+    at_once: usize,
+    source: Source,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Bytes>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut drain = |due, take: &mut dyn FnMut(Bytes)| {
+        source.0.store(due, Relaxed);
+        while let Poll::Ready(bytes) = poll(&mut cx) {
+            take(bytes);
+        }
+    };
+    drain(0, &mut drop);
+    let mut sent = Vec::new();
+    drain(at_once, &mut |bytes| sent.extend_from_slice(&bytes));
+    check(&sent, at_once);
+    bencher.bench_local(|| drain(at_once, &mut |bytes| drop(black_box(bytes))));
+}
+
+/// All contenders write the same events.
+fn check(mut bytes: &[u8], events: usize) {
+    let mut decoder = Decoder::new();
+    for _ in 0..events {
+        let event = decoder.decode(&mut bytes).unwrap().unwrap();
+        assert_eq!(
+            (event.event_type(), event.data()),
+            (NAME, serde_json::to_string(&METRICS).unwrap().as_str())
+        );
+    }
+    assert!(bytes.is_empty());
+}

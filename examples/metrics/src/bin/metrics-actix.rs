@@ -1,0 +1,108 @@
+//! Live metrics under actix-web: `cargo run -p metrics --bin metrics-actix`, then open
+//! <http://127.0.0.1:3000>.
+//!
+//! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
+//! `Settings`. The same service under axum is `cargo run -p metrics`.
+
+use std::{error::Error, process::ExitCode};
+
+use actix_web::{
+    App, HttpResponse, HttpServer, Route,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    guard,
+    middleware::{self, Next},
+    web,
+};
+use metrics::{
+    ASSETS, Asset, GRACE, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    shutdown_signal,
+};
+use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription};
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    exit(run().await)
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::from_env()?;
+    let stop = shutdown_signal()?;
+
+    let hub = Hub::new();
+    let requests = Requests::default();
+    let server = {
+        let (hub, requests, policy) = (hub.clone(), requests.clone(), settings.access.layer());
+        HttpServer::new(move || app(hub.clone(), requests.clone(), policy.clone()))
+    };
+    let server = server
+        .bind(settings.address)
+        .map_err(|error| cannot_listen(settings.address, &error))?
+        // Events are small and must not wait for each other.
+        .tcp_nodelay(true)
+        // Open streams would hold up a graceful shutdown for long.
+        .shutdown_timeout(GRACE.as_secs())
+        .shutdown_signal(stop);
+    log_to_stderr();
+    settings.access.announce();
+    let _sampler = Sampler::start(&hub, requests, settings.interval).await?;
+
+    for address in server.addrs() {
+        tracing::info!("listening on http://{address}");
+    }
+    server.run().await?;
+    Ok(())
+}
+
+fn app(
+    hub: Hub,
+    requests: Requests,
+    policy: SseLayer,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    let mut app = App::new()
+        .app_data(web::Data::new(hub))
+        .app_data(web::Data::new(requests))
+        .service(
+            web::resource("/api/metrics/stream")
+                .wrap(policy)
+                .route(get().to(stream)),
+        );
+    for asset in &ASSETS {
+        app = app.route(asset.path, get().to(|| async { serve(asset) }));
+    }
+    app.wrap(middleware::from_fn(count))
+}
+
+async fn stream(hub: web::Data<Hub>, last: LastEventId) -> Sse<Subscription> {
+    Sse::new(hub.subscribe(TOPIC, last).start(Start::Newest(1)))
+}
+
+fn serve(asset: &'static Asset) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    for header in asset.headers() {
+        response.insert_header(header);
+    }
+    response.body(asset.body)
+}
+
+async fn count(
+    requests: web::Data<Requests>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    requests.count();
+    next.call(request).await
+}
+
+// `web::get()` does not answer HEAD, axum's `get` does.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}

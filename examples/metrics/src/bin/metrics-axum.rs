@@ -1,0 +1,79 @@
+//! Live metrics under axum: `cargo run -p metrics`, then open <http://127.0.0.1:3000>.
+//!
+//! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
+//! `Settings`. The same service under actix-web is `cargo run -p metrics --bin metrics-actix`.
+
+use std::{error::Error, process::ExitCode};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+    serve::ListenerExt,
+};
+use metrics::{
+    ASSETS, Asset, GRACE, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    shutdown_signal,
+};
+use tokio::{net::TcpListener, time::sleep};
+use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit(run().await)
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::from_env()?;
+    let (stop, deadline) = (shutdown_signal()?, shutdown_signal()?);
+    let listener = TcpListener::bind(settings.address)
+        .await
+        .map_err(|error| cannot_listen(settings.address, &error))?;
+    log_to_stderr();
+    settings.access.announce();
+
+    let hub = Hub::new();
+    let requests = Requests::default();
+    let _sampler = Sampler::start(&hub, requests.clone(), settings.interval).await?;
+
+    tracing::info!("listening on http://{}", listener.local_addr()?);
+    // Events are small and must not wait for each other.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY is not set");
+        }
+    });
+    let server = axum::serve(listener, app(hub, requests, settings.access.layer()));
+    // Open streams would hold up a graceful shutdown for ever.
+    tokio::select! {
+        result = server.with_graceful_shutdown(stop) => result?,
+        () = async { deadline.await; sleep(GRACE).await } => {}
+    }
+    Ok(())
+}
+
+fn app(hub: Hub, requests: Requests, policy: SseLayer) -> Router {
+    let mut app = Router::new()
+        .route("/api/metrics/stream", get(stream))
+        .route_layer(policy)
+        .with_state(hub);
+    for asset in &ASSETS {
+        app = app.route(asset.path, get(|| async { serve(asset) }));
+    }
+    app.layer(middleware::from_fn_with_state(requests, count))
+}
+
+async fn stream(State(hub): State<Hub>, last: LastEventId) -> Sse<Subscription> {
+    Sse::new(hub.subscribe(TOPIC, last).start(Start::Newest(1)))
+}
+
+fn serve(asset: &'static Asset) -> impl IntoResponse {
+    (asset.headers(), asset.body)
+}
+
+async fn count(State(requests): State<Requests>, request: Request, next: Next) -> Response {
+    requests.count();
+    next.run(request).await
+}

@@ -1,0 +1,74 @@
+//! Responses, extractors and the middleware for actix-web.
+
+mod body;
+mod middleware;
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, dev::Payload,
+    error::ErrorInternalServerError, http::StatusCode,
+};
+
+use crate::{
+    connection::Settings, head, last_event_id::LastEventId, layer::Grant, sse::Sse,
+    topic_name::InvalidTopicName,
+};
+pub use body::ActixBody;
+pub use middleware::SseMiddleware;
+
+/// How much actix holds back of what a body gives it.
+const ACTIX_BUFFER: usize = 32 * 1024;
+
+impl<S: 'static> Responder for Sse<S> {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
+        let settings = Settings::default();
+        let connection = self.into_connection(settings.clone(), ACTIX_BUFFER);
+        let mut response = HttpResponse::Ok()
+            .content_type(head::EVENT_STREAM)
+            .body(body::StreamBody::new(connection));
+        head::complete(response.headers_mut());
+        response.extensions_mut().insert(settings);
+        response
+    }
+}
+
+impl FromRequest for LastEventId {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let header = request.headers().get_all("last-event-id");
+        let query = request.uri().query();
+        ready(Ok(Self::find(header.map(|value| value.as_bytes()), query)))
+    }
+}
+
+impl FromRequest for Grant {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.extensions().get().cloned().ok_or_else(|| {
+            tracing::error!("a `Grant` was asked for on a route without an authorization hook");
+            ErrorInternalServerError("")
+        }))
+    }
+}
+
+impl ResponseError for InvalidTopicName {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::NOT_FOUND
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::NotFound()
+            .insert_header(("cache-control", "no-store"))
+            .finish()
+    }
+}

@@ -1,0 +1,230 @@
+//! The layer in actix-web.
+
+use std::{
+    fmt,
+    future::{Ready, ready},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    Error, HttpMessage, HttpResponse, HttpResponseBuilder,
+    body::MessageBody,
+    dev::{Service, ServiceRequest, ServiceResponse, Transform},
+    http::{Method, StatusCode, header},
+};
+use pin_project_lite::pin_project;
+
+use super::body::ActixBody;
+use crate::{
+    connection::Settings,
+    head::{self, Headers},
+    layer::{Answer, Entry, Grant, RequestView, SseLayer},
+    store::BoxFuture,
+};
+
+impl Headers for header::HeaderMap {
+    fn get(&self, name: &'static str) -> Option<&[u8]> {
+        self.get(name).map(header::HeaderValue::as_bytes)
+    }
+
+    fn set(&mut self, name: &'static str, value: &'static str) {
+        let name = header::HeaderName::from_static(name);
+        self.insert(name, header::HeaderValue::from_static(value));
+    }
+
+    fn remove(&mut self, name: &'static str) {
+        self.remove(name);
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for SseLayer
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<ActixBody<B>>;
+    type Error = Error;
+    type Transform = SseMiddleware<S>;
+    type InitError = ();
+    type Future = Ready<Result<SseMiddleware<S>, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        ready(Ok(SseMiddleware {
+            inner: Rc::new(inner),
+            layer: self.clone(),
+        }))
+    }
+}
+
+/// The middleware that an [`SseLayer`] makes in actix-web.
+#[derive(Debug)]
+pub struct SseMiddleware<S> {
+    inner: Rc<S>,
+    layer: SseLayer,
+}
+
+impl<S, B> Service<ServiceRequest> for SseMiddleware<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<ActixBody<B>>;
+    type Error = Error;
+    type Future = ResponseFuture<S>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> ResponseFuture<S> {
+        let accept = request
+            .headers()
+            .get(header::ACCEPT)
+            .map(header::HeaderValue::as_bytes);
+        let view = || {
+            RequestView::new(
+                request.method().as_str(),
+                request.path(),
+                request.uri().query(),
+                request
+                    .headers()
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_bytes())),
+            )
+        };
+        let entry = self.layer.entry(request.method().as_str(), accept, view);
+        let state = match entry {
+            Entry::Open => State::Called {
+                future: self.inner.call(request),
+            },
+            Entry::Refused(answer) => State::Refused {
+                refused: Some((request, answer)),
+            },
+            Entry::Asked(decision) => State::Asked {
+                decision,
+                call: Some((Rc::clone(&self.inner), request)),
+            },
+        };
+        ResponseFuture {
+            layer: self.layer.clone(),
+            state,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of an [`SseMiddleware`].
+    pub struct ResponseFuture<S>
+    where
+        S: Service<ServiceRequest>,
+    {
+        layer: SseLayer,
+        #[pin]
+        state: State<S, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = Project]
+    enum State<S, F> {
+        Asked {
+            decision: BoxFuture<'static, Result<Grant, Answer>>,
+            call: Option<(Rc<S>, ServiceRequest)>,
+        },
+        Refused { refused: Option<(ServiceRequest, Answer)> },
+        Called { #[pin] future: F },
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    type Output = Result<ServiceResponse<ActixBody<B>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                Project::Called { future } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(decorate(this.layer, response)));
+                }
+                Project::Refused { refused } => {
+                    let refused = refused.take();
+                    let (request, answer) =
+                        refused.expect("a future is not polled after it was ready");
+                    return Poll::Ready(Ok(request.into_response(respond(answer))));
+                }
+                Project::Asked { decision, call } => {
+                    let decision = ready!(decision.as_mut().poll(cx));
+                    let (inner, request) = call.take().expect("the hook decides once");
+                    match decision {
+                        Err(answer) => State::Refused {
+                            refused: Some((request, answer)),
+                        },
+                        Ok(grant) => {
+                            request.extensions_mut().insert(grant);
+                            State::Called {
+                                future: inner.call(request),
+                            }
+                        }
+                    }
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+fn respond<B>(answer: Answer) -> HttpResponse<ActixBody<B>> {
+    let status = StatusCode::from_u16(answer.status.as_u16()).unwrap_or_default();
+    let mut response = HttpResponseBuilder::new(status);
+    for (name, value) in &answer.headers {
+        response.append_header((name.as_str(), value.as_bytes()));
+    }
+    response
+        .message_body(ActixBody::text(answer.body))
+        .unwrap_or_else(|_| HttpResponse::with_body(status, ActixBody::text(bytes::Bytes::new())))
+}
+
+/// The connection header is actix's own to write.
+fn decorate<B>(layer: &SseLayer, response: ServiceResponse<B>) -> ServiceResponse<ActixBody<B>>
+where
+    B: MessageBody + 'static,
+{
+    let (request, mut response) = response.into_parts();
+    if !head::is_event_stream(response.headers()) {
+        return ServiceResponse::new(
+            request,
+            response.map_body(|_, body| ActixBody::passed(body)),
+        );
+    }
+    head::complete(response.headers_mut());
+    let is_head = request.method() == Method::HEAD;
+    let settings = response.extensions().get::<Settings>().cloned();
+    let response = match settings {
+        _ if is_head => response.map_body(|_, _| ActixBody::text(bytes::Bytes::new())),
+        Some(settings) => {
+            settings.fill(layer.decoration());
+            response.map_body(|_, body| ActixBody::passed(body))
+        }
+        None if head::is_identity(response.headers()) => {
+            let settings = Settings::default();
+            settings.fill(layer.decoration());
+            response.extensions_mut().insert(settings.clone());
+            response.map_body(|_, body| ActixBody::decorated(body, settings))
+        }
+        None => response.map_body(|_, body| ActixBody::passed(body)),
+    };
+    ServiceResponse::new(request, response)
+}
+
+impl<S: Service<ServiceRequest>> fmt::Debug for ResponseFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

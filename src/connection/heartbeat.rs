@@ -1,0 +1,70 @@
+//! A sign of life after a time of silence.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pin_project! {
+    /// One lazy timer for a connection: made at its first silence and never touched when something is
+    /// sent. When it fires it is set to where the silence ends, if that is later.
+    #[derive(Debug)]
+    pub(super) struct Heartbeat {
+        after: Option<Duration>,
+        last: Option<Instant>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn new(after: Option<Duration>) -> Self {
+        Self {
+            after: after.map(|after| after.max(Duration::from_millis(1))),
+            last: None,
+            timer: None,
+        }
+    }
+
+    /// Notes that something is sent.
+    pub(super) fn sent(self: Pin<&mut Self>) {
+        let this = self.project();
+        if this.after.is_some() {
+            *this.last = Some(Instant::now());
+        }
+    }
+
+    /// Ready when nothing was sent for the whole time; then it begins anew.
+    pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        // Times beyond what a clock can hold never come.
+        let due = |last: Instant| this.after.and_then(|after| last.checked_add(after));
+        let Some(mut at) = due(*this.last.get_or_insert_with(Instant::now)) else {
+            return Poll::Pending;
+        };
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep_until(at)));
+        }
+        let Some(mut timer) = this.timer.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let mut silence = Poll::Pending;
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if at <= now {
+                *this.last = Some(now);
+                silence = Poll::Ready(());
+                match due(now) {
+                    Some(next) => at = next,
+                    None => break,
+                }
+            }
+            timer.as_mut().reset(at);
+        }
+        silence
+    }
+}

@@ -1,0 +1,99 @@
+//! The events that this crate sends of its own.
+
+use std::fmt;
+
+use super::{Event, EventName};
+
+/// Why a stream does not go on where its client was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// What follows the client's last event id is no longer retained.
+    Evicted,
+    /// The client's last event id is from another life of the log, or no id of ours.
+    Unknown,
+    /// The client's last event id is beyond the end of the log, which has lost its end.
+    Ahead,
+    /// The client reads more slowly than events are evicted.
+    Lagged,
+    /// The log itself has a hole.
+    Lost,
+}
+
+impl GapReason {
+    /// Returns the reason as it stands in the data of a gap event.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Unknown => "unknown",
+            Self::Ahead => "ahead",
+            Self::Lagged => "lagged",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Events that a subscriber does not get, told by an `sse.gap` event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    reason: GapReason,
+    missed: Option<u64>,
+}
+
+impl Gap {
+    pub(crate) const fn new(reason: GapReason, missed: Option<u64>) -> Self {
+        Self { reason, missed }
+    }
+
+    /// Why the events are missing.
+    #[must_use]
+    pub const fn reason(&self) -> GapReason {
+        self.reason
+    }
+
+    /// How many events are missing, where that is known.
+    #[must_use]
+    pub const fn missed(&self) -> Option<u64> {
+        self.missed
+    }
+}
+
+/// Why the server ends a stream that would go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByeReason {
+    Busy,
+    Unavailable,
+}
+
+/// `sse.open`: a position before there is an event to carry it.
+pub(crate) fn open() -> Event {
+    Event::new("{}").name(EventName::reserved("sse.open"))
+}
+
+/// `sse.gap`.
+pub(crate) fn gap(gap: Gap) -> Event {
+    let reason = gap.reason.as_str();
+    let data = match gap.missed {
+        Some(missed) => format!(r#"{{"reason":"{reason}","missed":{missed}}}"#),
+        None => format!(r#"{{"reason":"{reason}"}}"#),
+    };
+    Event::new(data)
+        .name(EventName::reserved("sse.gap"))
+        .of_gap(gap)
+}
+
+/// `sse.bye`: the last event of a stream.
+pub(crate) fn bye(reason: ByeReason) -> Event {
+    let data = match reason {
+        ByeReason::Busy => r#"{"reason":"busy"}"#,
+        ByeReason::Unavailable => r#"{"reason":"unavailable"}"#,
+    };
+    Event::new(data).name(EventName::reserved("sse.bye"))
+}

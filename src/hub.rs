@@ -1,0 +1,163 @@
+//! Publish and subscribe over a store.
+
+mod publish;
+mod topic;
+
+use std::{fmt, num::NonZeroUsize, time::Duration};
+
+use crate::{
+    last_event_id::LastEventId,
+    store::{EventStore, MemoryStore},
+    subscription::{Feeds, Subscription},
+    sync::Arc,
+    topic_name::{InvalidTopicName, TopicName},
+};
+
+pub use publish::{PublishError, PublishErrorKind};
+pub use topic::Topic;
+
+/// Topics to publish to and to subscribe to, over an [`EventStore`].
+///
+/// A clone is the same hub. Make it once, outside of any closure that a server runs for each of its
+/// workers. The store is chosen at run time and leaves no type parameter behind:
+///
+/// ```
+/// use serde::Serialize;
+/// use tower_sse::{Hub, LastEventId};
+///
+/// #[derive(Serialize)]
+/// #[serde(rename_all = "camelCase")]
+/// enum Update {
+///     Alert { level: u8, text: String },
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let hub = Hub::new();
+/// let subscription = hub.subscribe("alerts", LastEventId::Absent);
+/// let update = Update::Alert { level: 3, text: "disk is full".into() };
+/// let id = hub.topic::<Update>("alerts")?.publish(&update).await?;
+///
+/// let mut events = subscription.events();
+/// let event = futures_util::StreamExt::next(&mut events).await.expect("the stream goes on");
+/// assert_eq!(event.event_type(), "alert");
+/// assert_eq!(event.data(), r#"{"level":3,"text":"disk is full"}"#);
+/// assert_eq!(event.last_event_id(), Some(id.as_str()));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// While the store does not answer, streams stay open and try again with growing pauses.
+///
+/// One task per hub reads what others are to be sent, on the runtime of whoever polls a subscription
+/// first; if that runtime ends, on another's. It ends with the hub and its subscriptions.
+#[derive(Clone)]
+pub struct Hub {
+    feeds: Arc<Feeds>,
+}
+
+impl Hub {
+    /// Makes a hub over a [`MemoryStore`] with its default limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_store(MemoryStore::new())
+    }
+
+    /// Makes a hub over `store`.
+    #[must_use]
+    pub fn with_store(store: impl EventStore) -> Self {
+        Self {
+            feeds: Feeds::new(Arc::new(store)),
+        }
+    }
+
+    /// Sets for how long the store may fail to answer until a stream that waits for it ends, with an
+    /// `sse.bye` that makes its client come back; 30 s by default. It holds for all clones.
+    #[must_use]
+    pub fn unavailable_after(self, after: Duration) -> Self {
+        self.feeds.set_unavailable_after(after);
+        self
+    }
+
+    /// Sets how many of the newest events of a followed topic are kept encoded for its live clients;
+    /// 1,024 by default, and never more than 256 KiB. A client that is further behind reads from the
+    /// store. It holds for all clones, for topics that nobody follows yet.
+    #[must_use]
+    pub fn window(self, events: NonZeroUsize) -> Self {
+        self.feeds.set_window_events(events);
+        self
+    }
+
+    /// Returns the topic of this name, for events made of `T`.
+    ///
+    /// # Errors
+    ///
+    /// When `name` is no [`TopicName`].
+    pub fn topic<T: ?Sized>(&self, name: impl AsRef<str>) -> Result<Topic<T>, InvalidTopicName> {
+        let name = TopicName::new(name)?;
+        Ok(Topic::new(Arc::clone(&self.feeds), name))
+    }
+
+    /// Follows a topic from where the client was.
+    ///
+    /// `last` is what the client sent ([`LastEventId`] is an extractor in axum and actix-web); where it
+    /// is absent, the [start](Subscription::start) counts, which is live. Does no I/O and cannot fail.
+    /// The topic need not have any events yet.
+    ///
+    /// # Panics
+    ///
+    /// When `topic` is a literal that is no [`TopicName`]. Names that a client chose are made with
+    /// [`TopicName::new`].
+    #[track_caller]
+    pub fn subscribe(&self, topic: impl IntoTopicName, last: LastEventId) -> Subscription {
+        Subscription::new(Arc::clone(&self.feeds), topic.into_topic_name(), last)
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+/// What [`Hub::subscribe`] takes for a topic: a literal, a [`TopicName`] or a reference to one.
+///
+/// This trait is sealed.
+pub trait IntoTopicName: sealed::Sealed {}
+
+impl IntoTopicName for &'static str {}
+impl IntoTopicName for TopicName {}
+impl IntoTopicName for &TopicName {}
+
+mod sealed {
+    use super::TopicName;
+
+    pub trait Sealed {
+        fn into_topic_name(self) -> TopicName;
+    }
+
+    impl Sealed for &'static str {
+        #[track_caller]
+        fn into_topic_name(self) -> TopicName {
+            TopicName::from_static(self)
+        }
+    }
+
+    impl Sealed for TopicName {
+        fn into_topic_name(self) -> TopicName {
+            self
+        }
+    }
+
+    impl Sealed for &TopicName {
+        fn into_topic_name(self) -> TopicName {
+            self.clone()
+        }
+    }
+}

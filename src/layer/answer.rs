@@ -1,0 +1,90 @@
+//! Answers that the layer gives instead of the handler.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{
+    accept::names_event_stream,
+    authorize::{Denial, Reason},
+};
+use crate::{
+    event::{ByeReason, bye},
+    head,
+};
+
+/// An answer that is no stream.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    fn text(status: StatusCode, text: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            headers: vec![
+                (
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("text/plain; charset=utf-8"),
+                ),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ],
+            body: text.into(),
+        }
+    }
+
+    /// To a denied request.
+    pub(super) fn denied(denial: Denial, accept: Option<&[u8]>, retry: Duration) -> Self {
+        match denial.0 {
+            Reason::Refused {
+                status,
+                text,
+                headers,
+            } => {
+                let mut answer = Self::text(status, text);
+                answer.headers.extend(headers);
+                answer
+            }
+            Reason::Undecided(cause) => {
+                let cause = &*cause as &dyn std::error::Error;
+                tracing::error!(error = cause, "authorization could not be decided");
+                Self::busy(accept, retry)
+            }
+        }
+    }
+
+    /// To a client that should come back later.
+    ///
+    /// An `EventSource` takes any status but 200 for final, so one that asks for an event stream gets
+    /// one, whose only event says when to come back.
+    fn busy(accept: Option<&[u8]>, retry: Duration) -> Self {
+        if names_event_stream(accept) {
+            return Self {
+                status: StatusCode::OK,
+                headers: vec![
+                    (
+                        header::CONTENT_TYPE,
+                        HeaderValue::from_static(head::EVENT_STREAM),
+                    ),
+                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+                ],
+                body: bye(ByeReason::Busy).retry(retry).encode(),
+            };
+        }
+        let mut answer = Self::text(StatusCode::SERVICE_UNAVAILABLE, "try again later\n");
+        let seconds = retry.as_secs().max(1);
+        answer.headers.push((header::RETRY_AFTER, seconds.into()));
+        answer
+    }
+
+    pub(super) fn not_acceptable() -> Self {
+        Self::text(
+            StatusCode::NOT_ACCEPTABLE,
+            "only text/event-stream is served here\n",
+        )
+    }
+}

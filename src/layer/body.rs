@@ -1,0 +1,160 @@
+//! The body of a response that has passed a layer.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::Answer;
+use crate::connection::{BoxError, Connection, Settings, Source};
+
+/// How much hyper holds back where it copies what a body gives it.
+const HYPER_BUFFER: usize = 448 * 1024;
+
+pin_project! {
+    /// The body of a response that has passed an [`SseLayer`](super::SseLayer).
+    pub struct LayerBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = Project]
+    enum Kind<B> {
+        Passed { #[pin] body: B },
+        Text { text: Option<Bytes> },
+        Decorated { #[pin] connection: Connection<Foreign<B>> },
+    }
+}
+
+impl<B> LayerBody<B> {
+    /// Somebody else's body, untouched.
+    pub(super) fn passed(body: B) -> Self {
+        Self {
+            kind: Kind::Passed { body },
+        }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self::text(Bytes::new())
+    }
+
+    fn text(text: Bytes) -> Self {
+        let text = Some(text).filter(|text| !text.is_empty());
+        Self {
+            kind: Kind::Text { text },
+        }
+    }
+
+    pub(super) fn answer(answer: Answer) -> http::Response<Self> {
+        let mut response = http::Response::new(Self::text(answer.body));
+        *response.status_mut() = answer.status;
+        response.headers_mut().extend(answer.headers);
+        response
+    }
+}
+
+impl<B> LayerBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Somebody else's event stream.
+    pub(super) fn decorated(body: B, settings: Settings) -> Self {
+        let connection = Connection::new(Foreign { body }, settings, HYPER_BUFFER);
+        Self {
+            kind: Kind::Decorated { connection },
+        }
+    }
+}
+
+impl<B> Body for LayerBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project().kind.project() {
+            Project::Passed { body } => body.poll_frame(cx).map_err(Into::into),
+            Project::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Project::Decorated { connection } => {
+                let bytes = ready!(connection.poll_bytes(cx));
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes?))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Passed { body } => body.is_end_stream(),
+            Kind::Text { text } => text.is_none(),
+            Kind::Decorated { connection } => connection.has_ended(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Passed { body } => body.size_hint(),
+            Kind::Text { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Decorated { .. } => SizeHint::default(),
+        }
+    }
+}
+
+pin_project! {
+    /// The bytes of somebody else's event stream.
+    struct Foreign<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B> Source for Foreign<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    const FOREIGN: bool = true;
+
+    fn poll_bytes(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let mut body = self.project().body;
+        loop {
+            let frame = match ready!(body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            };
+            // Trailers mean nothing to a client of events.
+            if let Ok(bytes) = frame.into_data() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+        }
+    }
+}
+
+impl<B> fmt::Debug for LayerBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Passed { .. } => "LayerBody::Passed",
+            Kind::Text { .. } => "LayerBody::Text",
+            Kind::Decorated { .. } => "LayerBody::Decorated",
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! What a hook sees of a request.
+
+use std::{borrow::Cow, fmt};
+
+use bytes::Bytes;
+
+use crate::last_event_id::LastEventId;
+
+/// The head of a request, the same in all frameworks.
+///
+/// It owns what it shows. Its `Debug` has the method and the path only, since headers and queries
+/// carry tokens.
+#[derive(Clone)]
+pub struct RequestView {
+    method: String,
+    path: String,
+    query: Option<String>,
+    headers: Vec<(String, Bytes)>,
+}
+
+impl RequestView {
+    pub(crate) fn new<'a>(
+        method: &str,
+        path: &str,
+        query: Option<&str>,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Self {
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.map(str::to_owned),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)))
+                .collect(),
+        }
+    }
+
+    /// The method, as in the request line.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The path, not decoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query, not decoded.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// The value of the first header of this name; names are compared without case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers_of(name).next()
+    }
+
+    /// The value of the first query parameter of this name, decoded.
+    #[must_use]
+    pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut pairs = form_urlencoded::parse(self.query()?.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The token of an `Authorization: Bearer` header.
+    #[must_use]
+    pub fn bearer_token(&self) -> Option<&str> {
+        let (scheme, token) = str::from_utf8(self.header("authorization")?)
+            .ok()?
+            .split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+
+    /// The value of the first cookie of this name, without quotes around it.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let pairs = self
+            .headers_of("cookie")
+            .filter_map(|value| str::from_utf8(value).ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .find(|(key, _)| *key == name)?;
+        let quoted = value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'));
+        Some(quoted.unwrap_or(value))
+    }
+
+    /// The position that the client comes back with.
+    #[must_use]
+    pub fn last_event_id(&self) -> LastEventId {
+        LastEventId::find(self.headers_of("last-event-id"), self.query())
+    }
+
+    fn headers_of(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let named = self
+            .headers
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| &**value)
+    }
+}
+
+impl<B> From<&http::Request<B>> for RequestView {
+    fn from(request: &http::Request<B>) -> Self {
+        let headers = request.headers().iter();
+        Self::new(
+            request.method().as_str(),
+            request.uri().path(),
+            request.uri().query(),
+            headers.map(|(name, value)| (name.as_str(), value.as_bytes())),
+        )
+    }
+}
+
+impl fmt::Debug for RequestView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestView")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,266 @@
+//! A response made of a stream.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderValue, Response, header};
+use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
+
+use sealed::Piece;
+
+use crate::{
+    connection::{BoxError, Connection, Settings, Source, StreamFailed, caught},
+    event::{EncodeError, IntoEvent, Sealed as _},
+    head,
+    subscription::Subscription,
+};
+
+/// How much is joined into one piece of the body, in bytes, while a stream has more.
+const MAX_CHUNK: usize = 64 * 1024;
+
+/// How much hyper holds back where it copies what a body gives it.
+const HYPER_BUFFER: usize = 448 * 1024;
+
+/// A response that sends events.
+///
+/// With the feature `axum` it is an `IntoResponse`, with `actix` a `Responder`, and with plain tower
+/// and hyper [`into_http_response`](Self::into_http_response) makes the response. It is compliant by
+/// itself: `text/event-stream`, not cached, not transformed, not buffered by proxies, and with a
+/// comment line as its first bytes so that the client knows at once that it is connected. A
+/// [`SseLayer`](crate::SseLayer) on the route adds the heartbeat and all else.
+///
+/// # How a stream ends
+///
+/// When the source ends, so does the response, cleanly; browsers then come back, and fetch-based
+/// clients take it for complete. When the source fails, yields an event that cannot be encoded, or
+/// panics, the cause is logged, what came before is sent, and then the body breaks off without its
+/// last chunk, so that clients can tell. No cause is ever sent.
+///
+/// # Differences from `axum::response::sse`
+///
+/// - Any `Serialize` value is an event, and an enum names its events.
+/// - An event is valid when it is made; nothing panics and nothing is dropped.
+/// - CRLF is one line break, and empty data is an event.
+/// - The heartbeat comes after silence only, as a bare comment line that no client takes for an event.
+/// - A [`Subscription`] resumes.
+#[must_use]
+pub struct Sse<S> {
+    stream: S,
+    poll: Poller<S>,
+}
+
+/// Polls a source for its next piece, with a buffer to write it to.
+type Poller<S> =
+    fn(Pin<&mut S>, &mut Context<'_>, &mut Vec<u8>) -> Poll<Option<Result<Piece, BoxError>>>;
+
+impl<S: EventSource> Sse<S> {
+    /// Makes a response of a stream of values or [events](crate::Event), or of a [`Subscription`].
+    pub fn new(source: S) -> Self {
+        Self {
+            stream: source,
+            poll: S::poll_piece,
+        }
+    }
+}
+
+impl<S> Sse<S> {
+    /// Makes a response of a stream of results. The first error ends the response as failed.
+    pub fn try_new<I, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<I, E>>,
+        I: IntoEvent,
+        E: Into<BoxError>,
+    {
+        Self {
+            stream,
+            poll: |stream, cx, out| {
+                let item = ready!(stream.poll_next(cx));
+                Poll::Ready(item.map(|item| written(item.map_err(Into::into)?.write(out))))
+            },
+        }
+    }
+
+    /// Makes the response, for plain tower and hyper.
+    ///
+    /// Its body has to be polled within a Tokio runtime.
+    pub fn into_http_response(self) -> Response<SseBody<S>> {
+        let settings = Settings::default();
+        let mut response = Response::new(SseBody {
+            connection: self.into_connection(settings.clone(), HYPER_BUFFER),
+        });
+        let content_type = HeaderValue::from_static(head::EVENT_STREAM);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
+        head::complete(response.headers_mut());
+        response.extensions_mut().insert(settings);
+        response
+    }
+
+    pub(crate) fn into_connection(
+        self,
+        settings: Settings,
+        write_buffer: usize,
+    ) -> Connection<Polled<S>> {
+        let source = Polled {
+            stream: self.stream,
+            poll: self.poll,
+            end: None,
+        };
+        Connection::new(source, settings, write_buffer)
+    }
+}
+
+impl<S> fmt::Debug for Sse<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sse").finish_non_exhaustive()
+    }
+}
+
+/// What [`Sse::new`] takes: a [`Subscription`], or a stream of anything that is an event.
+///
+/// This trait is sealed; it is implemented for everything that it can be.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as events",
+    note = "`Sse::new` takes a stream of `Serialize` values or `Event`s, or a `Subscription`",
+    note = "a stream of `Result`s goes through `Sse::try_new`"
+)]
+pub trait EventSource: sealed::Sealed {}
+
+impl<S> EventSource for S
+where
+    S: Stream,
+    S::Item: IntoEvent,
+{
+}
+impl EventSource for Subscription {}
+
+mod sealed {
+    use super::{BoxError, Bytes, Context, Pin, Poll};
+
+    #[derive(Debug)]
+    pub enum Piece {
+        /// The block of an event was appended to the buffer.
+        Written,
+        /// Blocks that are joined already.
+        Joined(Bytes),
+    }
+
+    pub trait Sealed {
+        fn poll_piece(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            out: &mut Vec<u8>,
+        ) -> Poll<Option<Result<Piece, BoxError>>>;
+    }
+}
+
+impl<S> sealed::Sealed for S
+where
+    S: Stream,
+    S::Item: IntoEvent,
+{
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Option<Result<Piece, BoxError>>> {
+        let item = ready!(self.poll_next(cx));
+        Poll::Ready(item.map(|item| written(item.write(out))))
+    }
+}
+
+impl sealed::Sealed for Subscription {
+    fn poll_piece(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _out: &mut Vec<u8>,
+    ) -> Poll<Option<Result<Piece, BoxError>>> {
+        let blocks = ready!(self.get_mut().poll_blocks(cx));
+        Poll::Ready(blocks.map(|blocks| Ok(Piece::Joined(blocks))))
+    }
+}
+
+fn written(written: Result<(), EncodeError>) -> Result<Piece, BoxError> {
+    written?;
+    Ok(Piece::Written)
+}
+
+pin_project! {
+    /// A stream with the function that polls it.
+    pub(crate) struct Polled<S> {
+        #[pin]
+        stream: S,
+        poll: Poller<S>,
+        // How the stream has ended, while events that came before are on their way.
+        end: Option<Result<(), BoxError>>,
+    }
+}
+
+impl<S> Source for Polled<S> {
+    const FOREIGN: bool = false;
+
+    /// Joins the blocks of all events that the stream has at the moment.
+    fn poll_bytes(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let mut this = self.project();
+        let mut out = Vec::new();
+        while this.end.is_none() && out.len() < MAX_CHUNK {
+            // Caught here, too, since a panic must not take the events before it along.
+            match caught(|| (this.poll)(this.stream.as_mut(), cx, &mut out)) {
+                Poll::Ready(Some(Ok(Piece::Written))) => {}
+                Poll::Ready(Some(Ok(Piece::Joined(blocks)))) => {
+                    return Poll::Ready(Some(Ok(blocks)));
+                }
+                Poll::Ready(Some(Err(error))) => *this.end = Some(Err(error)),
+                Poll::Ready(None) => *this.end = Some(Ok(())),
+                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        if out.is_empty() {
+            let end = this.end.replace(Ok(()));
+            return Poll::Ready(end.and_then(Result::err).map(Err));
+        }
+        Poll::Ready(Some(Ok(out.into())))
+    }
+}
+
+pin_project! {
+    /// The body of an [`Sse`] response.
+    pub struct SseBody<S> {
+        #[pin]
+        connection: Connection<Polled<S>>,
+    }
+}
+
+impl<S> Body for SseBody<S> {
+    type Data = Bytes;
+    type Error = StreamFailed;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamFailed>>> {
+        let bytes = ready!(self.project().connection.poll_bytes(cx));
+        Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.connection.has_ended()
+    }
+}
+
+impl<S> fmt::Debug for SseBody<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseBody").finish_non_exhaustive()
+    }
+}

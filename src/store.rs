@@ -1,0 +1,103 @@
+//! The log behind a topic: what a store is, and the store in memory.
+//!
+//! A store keeps one ordered, append-only log per topic. [`EventStore`] is the whole contract; a
+//! [`Hub`](crate::Hub) does the rest, and does it the same over every store.
+
+mod erased;
+mod error;
+mod memory;
+mod position;
+mod record;
+mod wakes;
+
+use std::{future::Future, num::NonZeroUsize};
+
+use crate::topic_name::TopicName;
+
+pub(crate) use erased::{BoxFuture, DynStore};
+pub use error::{StoreError, StoreErrorKind};
+pub use memory::MemoryStore;
+pub use position::{Epoch, InvalidPosition, Position};
+pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};
+pub use wakes::Wakes;
+
+/// An ordered, append-only log per topic.
+///
+/// Implementations write plain `async fn`s. All methods are called concurrently, from many tasks and
+/// for many topics; dropping a future of [`append`](Self::append) early leaves the outcome unknown,
+/// all others can be dropped freely.
+///
+/// # The rules
+///
+/// - Within one life of a log, its [`Epoch`], offsets only grow, and a position is never given to
+///   another record. A log that is begun again, or that went backwards (a restored copy, a promoted
+///   replica), gets a new epoch before its next append.
+/// - Offsets are contiguous, or each record [names its predecessor](Record::previous).
+/// - A topic that has no log reads as an empty one; its head is a position that stays valid for the
+///   first log to come. Reading it stores nothing.
+/// - Retention by count, bytes and age takes away the oldest records only, and bounds what may be
+///   read, not just what is kept. Only events count.
+/// - A gap is never an error, and an error is never a gap.
+pub trait EventStore: Send + Sync + 'static {
+    /// Appends to the log of `topic`.
+    ///
+    /// The answer means that the records are as durable as the store promises, and visible to every
+    /// read that starts later.
+    ///
+    /// # Errors
+    ///
+    /// Of any kind; only [`StoreErrorKind::OutcomeUnknown`] leaves it open whether the records are
+    /// stored.
+    fn append(
+        &self,
+        topic: &TopicName,
+        append: Append,
+    ) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+
+    /// Reads from the log of `topic`.
+    ///
+    /// A page has at most `max_bytes` of [records](Record::size), but always one record where there
+    /// is one. The work does not grow with the number of records before the place that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer, or what it holds is damaged.
+    fn read(
+        &self,
+        topic: &TopicName,
+        from: ReadFrom,
+        max_bytes: NonZeroUsize,
+    ) -> impl Future<Output = Result<Read, StoreError>> + Send;
+
+    /// Returns the heads of the logs of `topics`, in their order.
+    ///
+    /// It is called every few seconds with all topics that somebody follows, in case a wake-up was
+    /// lost, so a remote store answers with one round trip.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    fn heads(
+        &self,
+        topics: &[TopicName],
+    ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send;
+
+    /// Returns the head of the log of `topic` where the store knows it without waiting.
+    ///
+    /// With it, a subscription is live from the moment it is made; without, from its first event.
+    fn head_now(&self, topic: &TopicName) -> Option<Position> {
+        let _ = topic;
+        None
+    }
+
+    /// Tells `wakes` of every topic that somebody appends to, until that fails.
+    ///
+    /// Wake-ups are hints: they may be lost, doubled and late. One such future runs per hub, and is
+    /// started again with growing pauses when it ends. A store calls [`Wakes::wake_all`] as soon as
+    /// it listens, since what was appended before went unheard. The default listens to nothing, so
+    /// that appends of other processes are only found by the slow round over [`heads`](Self::heads).
+    fn watch(&self, wakes: Wakes) -> impl Future<Output = StoreError> + Send {
+        let _ = wakes;
+        std::future::pending()
+    }
+}

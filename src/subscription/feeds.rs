@@ -1,0 +1,202 @@
+//! All topics of a hub that somebody follows, and what their one reader has to do.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
+
+use super::{feed::Feed, reader, window::MAX_EVENTS};
+use crate::{
+    store::{DynStore, Wakes},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+        lock,
+    },
+    topic_name::TopicName,
+};
+
+/// The feeds of one hub, its store, and the reader that fills them.
+pub(crate) struct Feeds {
+    pub(crate) store: Arc<dyn DynStore>,
+    map: Mutex<HashMap<TopicName, Weak<Feed>>>,
+    /// Topics to read, each at most once, so that it is no longer than there are feeds.
+    queue: Mutex<VecDeque<Weak<Feed>>>,
+    queued: std::sync::Arc<Notify>,
+    reader_runs: AtomicBool,
+    reader: Mutex<Option<AbortHandle>>,
+    settings: Mutex<Settings>,
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
+    unavailable_after: Duration,
+    window_events: NonZeroUsize,
+}
+
+impl Feeds {
+    pub(crate) fn new(store: Arc<dyn DynStore>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            map: Mutex::default(),
+            queue: Mutex::default(),
+            queued: std::sync::Arc::default(),
+            reader_runs: AtomicBool::new(false),
+            reader: Mutex::default(),
+            settings: Mutex::new(Settings {
+                unavailable_after: Duration::from_secs(30),
+                window_events: MAX_EVENTS,
+            }),
+        })
+    }
+
+    pub(crate) fn set_unavailable_after(&self, after: Duration) {
+        lock(&self.settings).unavailable_after = after;
+    }
+
+    pub(crate) fn set_window_events(&self, events: NonZeroUsize) {
+        lock(&self.settings).window_events = events;
+    }
+
+    pub(super) fn unavailable_after(&self) -> Duration {
+        lock(&self.settings).unavailable_after
+    }
+
+    pub(super) fn window_events(&self) -> NonZeroUsize {
+        lock(&self.settings).window_events
+    }
+
+    /// Returns the feed of `topic`, new and queued if nobody follows it yet.
+    pub(super) fn feed(self: &Arc<Self>, topic: &TopicName) -> Arc<Feed> {
+        let mut map = lock(&self.map);
+        if let Some(feed) = map.get(topic).and_then(Weak::upgrade) {
+            return feed;
+        }
+        let feed = Arc::new(Feed::new(topic.clone(), self));
+        map.insert(topic.clone(), Arc::downgrade(&feed));
+        drop(map);
+        self.read_soon(&feed);
+        feed
+    }
+
+    /// Removes the entry of a feed that is gone, unless there is another one already.
+    pub(super) fn forget(&self, topic: &TopicName) {
+        let mut map = lock(&self.map);
+        if map.get(topic).is_some_and(|feed| feed.strong_count() == 0) {
+            map.remove(topic);
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Feed>> {
+        lock(&self.map).values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Tells the reader that something may have been appended to `topic`.
+    pub(crate) fn wake(&self, topic: &TopicName) {
+        let feed = lock(&self.map).get(topic).and_then(Weak::upgrade);
+        if let Some(feed) = feed {
+            self.read_soon(&feed);
+        }
+    }
+
+    fn wake_all(&self) {
+        for feed in self.all() {
+            self.read_soon(&feed);
+        }
+    }
+
+    pub(super) fn read_soon(&self, feed: &Arc<Feed>) {
+        if feed.note_append() {
+            self.push_queue(feed);
+        }
+    }
+
+    pub(super) fn push_queue(&self, feed: &Arc<Feed>) {
+        lock(&self.queue).push_back(Arc::downgrade(feed));
+        self.queued.notify_one();
+    }
+
+    /// Takes the next topic to read.
+    pub(super) fn pop_queue(&self) -> Option<Arc<Feed>> {
+        loop {
+            // Dropping the last reference to a feed must not happen under a lock.
+            let next = lock(&self.queue).pop_front()?;
+            if let Some(feed) = next.upgrade() {
+                feed.begin_read();
+                return Some(feed);
+            }
+        }
+    }
+
+    pub(super) fn wakes(self: &Arc<Self>) -> Wakes {
+        let feeds = Arc::downgrade(self);
+        Wakes::new(move |topic| {
+            let Some(feeds) = feeds.upgrade() else { return };
+            match topic {
+                Some(topic) => feeds.wake(topic),
+                None => feeds.wake_all(),
+            }
+        })
+    }
+
+    /// Starts the reader on the runtime of the caller, unless it runs.
+    ///
+    /// A reader ends with its runtime. Its [`Stopped`] then wakes all followers, and the first that is
+    /// polled on a runtime that lives comes here again.
+    pub(super) fn ensure_reader(self: &Arc<Self>) {
+        if cfg!(shuttle) || self.reader_runs.load(Ordering::Acquire) {
+            return;
+        }
+        let runtime = Handle::current();
+        let mut reader = lock(&self.reader);
+        if self.reader_runs.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let stopped = Stopped(Arc::downgrade(self));
+        let (store, queued) = (Arc::clone(&self.store), std::sync::Arc::clone(&self.queued));
+        let run = reader::run(Arc::downgrade(self), store, queued);
+        let task = runtime.spawn(async move {
+            let _stopped = stopped;
+            run.await;
+        });
+        *reader = Some(task.abort_handle());
+    }
+}
+
+/// Notes that the reader has ended.
+struct Stopped(Weak<Feeds>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let Some(feeds) = self.0.upgrade() else {
+            return;
+        };
+        let all = feeds.all();
+        lock(&feeds.queue).clear();
+        for feed in &all {
+            // Its read, if there was one, went with the reader.
+            feed.requeue();
+            feeds.push_queue(feed);
+        }
+        feeds.reader_runs.store(false, Ordering::Release);
+        all.iter().for_each(|feed| feed.stir());
+    }
+}
+
+impl Drop for Feeds {
+    fn drop(&mut self) {
+        if let Some(reader) = lock(&self.reader).take() {
+            reader.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Feeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feeds").finish_non_exhaustive()
+    }
+}

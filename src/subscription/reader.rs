@@ -1,0 +1,232 @@
+//! The one reader of a hub: from the store into the windows.
+
+use std::{future::pending, num::NonZeroUsize, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+use super::{feed::Feed, feeds::Feeds};
+use crate::{
+    store::{DynStore, Position, Read, ReadFrom, StoreError, StoreErrorKind},
+    sync::{Arc, Weak},
+    topic_name::TopicName,
+};
+
+/// How much is read from the store at once.
+pub(super) const PAGE_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero");
+
+/// After this long without an answer a read counts as failed.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often heads are compared, in case a wake-up was lost.
+const SLOW_ROUND: Duration = Duration::from_secs(10);
+
+/// How many reads of different topics are under way at once.
+const MAX_READS: usize = 16;
+
+/// The pauses between attempts while the store does not answer.
+pub(super) fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// The next of endless pauses.
+pub(super) fn next_pause(pauses: &mut ExponentialBackoff) -> Duration {
+    pauses.next().unwrap_or(Duration::from_secs(2))
+}
+
+/// Reads topics that were appended to until the hub is gone.
+///
+/// Owned by [`Feeds`], which aborts it when it is dropped. It holds no strong reference to them or
+/// to a feed while it waits, so that it keeps neither alive.
+pub(super) async fn run(
+    feeds: Weak<Feeds>,
+    store: Arc<dyn DynStore>,
+    queued: std::sync::Arc<Notify>,
+) {
+    let permits = Semaphore::new(MAX_READS);
+    let mut reads = FuturesUnordered::new();
+    let watch = watch(&feeds, &*store);
+    let rounds = rounds(&feeds, &*store);
+    tokio::pin!(watch, rounds);
+    while let Some(strong) = feeds.upgrade() {
+        while let Some(feed) = strong.pop_queue() {
+            reads.push(read(
+                feeds.clone(),
+                Arc::downgrade(&feed),
+                &*store,
+                &permits,
+            ));
+        }
+        drop(strong);
+        tokio::select! {
+            () = queued.notified() => {}
+            Some(()) = reads.next() => {}
+            () = &mut watch => {}
+            () = &mut rounds => {}
+        }
+    }
+}
+
+/// Listens to the store, again and again.
+async fn watch(feeds: &Weak<Feeds>, store: &dyn DynStore) {
+    let mut pauses = pauses();
+    loop {
+        let Some(wakes) = feeds.upgrade().map(|feeds| feeds.wakes()) else {
+            return pending().await;
+        };
+        let begun = Instant::now();
+        let error = store.watch(wakes).await;
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "listening to the store has ended"
+        );
+        if begun.elapsed() > SLOW_ROUND {
+            pauses = self::pauses();
+        }
+        sleep(next_pause(&mut pauses)).await;
+    }
+}
+
+/// Compares heads every so often, and has those topics read whose head is not the tail.
+async fn rounds(feeds: &Weak<Feeds>, store: &dyn DynStore) {
+    let mut ticks = interval(SLOW_ROUND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (topics, tails) = match feeds.upgrade() {
+            Some(feeds) => read_topics(&feeds),
+            None => return pending().await,
+        };
+        if topics.is_empty() {
+            continue;
+        }
+        match timeout(READ_TIMEOUT, store.heads(&topics)).await {
+            Ok(Ok(heads)) => {
+                let Some(feeds) = feeds.upgrade() else { return };
+                for ((topic, tail), head) in topics.iter().zip(tails).zip(heads) {
+                    if tail != head {
+                        feeds.wake(topic);
+                    }
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "heads could not be read"
+                );
+            }
+            Err(_) => tracing::warn!("heads could not be read in time"),
+        }
+    }
+}
+
+fn read_topics(feeds: &Feeds) -> (Vec<TopicName>, Vec<Position>) {
+    let feeds = feeds.all();
+    let read = feeds
+        .iter()
+        .filter_map(|feed| Some((feed.topic.clone(), feed.tail()?)));
+    read.unzip()
+}
+
+/// Reads one topic up to its head, however often that takes.
+async fn read(feeds: Weak<Feeds>, feed: Weak<Feed>, store: &dyn DynStore, permits: &Semaphore) {
+    let mut pauses = pauses();
+    let mut failing_since = None;
+    loop {
+        let permit = permits.acquire().await;
+        let step = timeout(READ_TIMEOUT, read_page(&feed, store)).await;
+        drop(permit);
+        let error = match step {
+            Ok(Ok(Progress::More)) => {
+                failing_since = None;
+                continue;
+            }
+            Ok(Ok(Progress::Done)) => break,
+            Ok(Err(error)) => error,
+            Err(late) => StoreError::new(StoreErrorKind::Unavailable, late),
+        };
+        let (Some(feeds), Some(feed)) = (feeds.upgrade(), feed.upgrade()) else {
+            return;
+        };
+        let since = *failing_since.get_or_insert_with(Instant::now);
+        tracing::warn!(
+            topic = feed.topic.as_str(),
+            error = &error as &dyn std::error::Error,
+            "topic could not be read",
+        );
+        if since.elapsed() >= feeds.unavailable_after() {
+            feed.give_up();
+        }
+        drop((feeds, feed));
+        sleep(next_pause(&mut pauses)).await;
+    }
+    if let (Some(feeds), Some(feed)) = (feeds.upgrade(), feed.upgrade())
+        && feed.end_read()
+    {
+        feeds.push_queue(&feed);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    More,
+    Done,
+}
+
+/// Reads what follows the tail of the feed's window into it, as much as one page has.
+///
+/// The window stays a contiguous run of the log: the page begins at its tail, and any other answer
+/// makes it begin anew.
+pub(super) async fn read_page(
+    feed: &Weak<Feed>,
+    store: &dyn DynStore,
+) -> Result<Progress, StoreError> {
+    let Some((topic, tail)) = feed.upgrade().map(|feed| (feed.topic.clone(), feed.tail())) else {
+        return Ok(Progress::Done);
+    };
+    let Some(tail) = tail else {
+        let heads = store.heads(std::slice::from_ref(&topic)).await?;
+        let head = heads.first().copied().ok_or(StoreErrorKind::Damaged)?;
+        if let Some(feed) = feed.upgrade() {
+            feed.reset(head);
+        }
+        return Ok(Progress::More);
+    };
+    let read = store
+        .read(&topic, ReadFrom::After(tail), PAGE_BYTES)
+        .await?;
+    let Some(feed) = feed.upgrade() else {
+        return Ok(Progress::Done);
+    };
+    Ok(match read {
+        Read::Page(page) if page.records.is_empty() => {
+            feed.recover();
+            Progress::Done
+        }
+        Read::Page(page) => {
+            feed.push(&page);
+            if page.end() == page.head {
+                Progress::Done
+            } else {
+                Progress::More
+            }
+        }
+        Read::Evicted(evicted) => {
+            feed.reset(evicted.oldest);
+            Progress::More
+        }
+        Read::UnknownEpoch(head) | Read::Ahead(head) => {
+            feed.reset(head);
+            Progress::Done
+        }
+    })
+}

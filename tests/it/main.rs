@@ -1,0 +1,18 @@
+//! All tests that go through the public API, in one binary.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod client;
+mod head;
+mod hostile;
+mod resume;
+mod servers;
+mod whatwg;
+mod wire;
+
+/// How much a test tries: the second where all sizes are asked for.
+fn sizes<T>(usual: T, long: T) -> T {
+    match std::env::var_os("TOWER_SSE_LONG") {
+        Some(_) => long,
+        None => usual,
+    }
+}

@@ -1,0 +1,584 @@
+//! The same site in plain tower with hyper, in axum and in actix-web, over sockets and in process.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::ready,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer, Responder,
+    body::{BoxBody, MessageBody},
+    dev::ServerHandle,
+    web,
+};
+use axum::{
+    Router,
+    response::{IntoResponse, Response as AxumResponse},
+    routing::get,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, future::poll_fn};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Body, Frame, Incoming},
+    server::conn::{http1, http2},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket},
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+};
+use tower::{
+    Layer, Service, ServiceExt, service_fn,
+    util::BoxCloneSyncService,
+};
+use tower_sse::{Grant, LastEventId, RequestView, Sse, SseLayer};
+
+use crate::client::{Client, Protocol, Response as Received, soon};
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+type TowerBody = UnsyncBoxBody<Bytes, BoxError>;
+type TowerService = BoxCloneSyncService<Request<()>, Response<TowerBody>, Infallible>;
+
+/// What a handler sees of a request, by way of the framework's extractors.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) last: LastEventId,
+    pub(crate) grant: Option<Grant>,
+}
+
+/// What a handler returns, made into a response as each framework's users do.
+pub(crate) trait Answer: Send {
+    fn tower(self: Box<Self>) -> Response<TowerBody>;
+    fn axum(self: Box<Self>) -> AxumResponse;
+    fn actix(self: Box<Self>, request: &HttpRequest) -> HttpResponse;
+}
+
+impl<S: Send + 'static> Answer for Sse<S> {
+    fn tower(self: Box<Self>) -> Response<TowerBody> {
+        (*self)
+            .into_http_response()
+            .map(|body| body.map_err(Into::into).boxed_unsync())
+    }
+
+    fn axum(self: Box<Self>) -> AxumResponse {
+        (*self).into_response()
+    }
+
+    fn actix(self: Box<Self>, request: &HttpRequest) -> HttpResponse {
+        (*self).respond_to(request)
+    }
+}
+
+pub(crate) type Headers = Vec<(&'static str, &'static str)>;
+
+/// A body of bytes that nobody has framed as events.
+pub(crate) struct Streamed<S> {
+    pub(crate) headers: Headers,
+    pub(crate) stream: S,
+}
+
+impl<S> Answer for Streamed<S>
+where
+    S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
+{
+    fn tower(self: Box<Self>) -> Response<TowerBody> {
+        let frames = self.stream.map(|bytes| Ok(Frame::data(bytes?)));
+        with_headers(&self.headers, BodyExt::boxed_unsync(StreamBody::new(frames)))
+    }
+
+    fn axum(self: Box<Self>) -> AxumResponse {
+        with_headers(&self.headers, axum::body::Body::from_stream(self.stream))
+    }
+
+    fn actix(self: Box<Self>, _request: &HttpRequest) -> HttpResponse {
+        let mut response = HttpResponse::Ok();
+        for header in self.headers {
+            response.insert_header(header);
+        }
+        response.streaming(self.stream)
+    }
+}
+
+/// A body that is there at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Whole {
+    pub(crate) status: u16,
+    pub(crate) headers: Headers,
+    pub(crate) body: &'static str,
+}
+
+impl Answer for Whole {
+    fn tower(self: Box<Self>) -> Response<TowerBody> {
+        let body = Full::from(self.body).map_err(|never| match never {});
+        let mut response = with_headers(&self.headers, body.boxed_unsync());
+        *response.status_mut() = self.status.try_into().unwrap();
+        response
+    }
+
+    fn axum(self: Box<Self>) -> AxumResponse {
+        let mut response = with_headers(&self.headers, self.body.into());
+        *response.status_mut() = self.status.try_into().unwrap();
+        response
+    }
+
+    fn actix(self: Box<Self>, _request: &HttpRequest) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status.try_into().unwrap());
+        for header in self.headers {
+            response.insert_header(header);
+        }
+        response.body(self.body)
+    }
+}
+
+fn with_headers<B>(headers: &Headers, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    for (name, value) in headers {
+        let value = value.parse().unwrap();
+        response.headers_mut().insert(*name, value);
+    }
+    response
+}
+
+impl Answer for Box<dyn Answer> {
+    fn tower(self: Box<Self>) -> Response<TowerBody> {
+        (*self).tower()
+    }
+
+    fn axum(self: Box<Self>) -> AxumResponse {
+        (*self).axum()
+    }
+
+    fn actix(self: Box<Self>, request: &HttpRequest) -> HttpResponse {
+        (*self).actix(request)
+    }
+}
+
+/// The application of a site behind some of its layers, each of which changes its type.
+macro_rules! actix_app {
+    ($site:expr, $($layer:literal)*) => {
+        App::new()
+            $(.wrap($site.layers[$layer].clone()))*
+            .default_service(web::to($site.actix()))
+    };
+}
+
+/// One handler for all paths, behind two layers at most, the inner one first.
+#[derive(Clone)]
+pub(crate) struct Site {
+    handler: Arc<dyn Fn(Seen) -> Box<dyn Answer> + Send + Sync>,
+    layers: Vec<SseLayer>,
+    send_buffer: Option<u32>,
+}
+
+impl Site {
+    pub(crate) fn new<A: Answer + 'static>(
+        handler: impl Fn(Seen) -> A + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            handler: Arc::new(move |seen| Box::new(handler(seen))),
+            layers: Vec::new(),
+            send_buffer: None,
+        }
+    }
+
+    pub(crate) fn layer(mut self, layer: SseLayer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Sets how much the kernel holds for each connection.
+    pub(crate) fn send_buffer(mut self, bytes: u32) -> Self {
+        self.send_buffer = Some(bytes);
+        self
+    }
+
+    fn reply(&self, seen: Seen) -> Box<dyn Answer> {
+        (self.handler)(seen)
+    }
+
+    fn tower(&self) -> TowerService {
+        let site = self.clone();
+        let mut service = BoxCloneSyncService::new(service_fn(move |request: Request<()>| {
+            let seen = Seen {
+                path: request.uri().path().to_owned(),
+                last: RequestView::from(&request).last_event_id(),
+                grant: request.extensions().get().cloned(),
+            };
+            ready(Ok(site.reply(seen).tower()))
+        }));
+        for layer in &self.layers {
+            let layered = layer.layer(service);
+            service = BoxCloneSyncService::new(
+                layered.map_response(|response| response.map(BodyExt::boxed_unsync)),
+            );
+        }
+        service
+    }
+
+    fn axum(&self) -> Router {
+        let site = self.clone();
+        let handler = move |uri: http::Uri, last: LastEventId, grant: Option<Grant>| {
+            let path = uri.path().to_owned();
+            ready(site.reply(Seen { path, last, grant }).axum())
+        };
+        let routes = get(handler.clone())
+            .post(handler.clone())
+            .options(handler);
+        let router = Router::new()
+            .route("/", routes.clone())
+            .route("/{*path}", routes);
+        let layers = self.layers.iter().cloned();
+        layers.fold(router, Router::layer)
+    }
+
+    fn actix(&self) -> impl ActixHandler {
+        let site = self.clone();
+        move |request: HttpRequest, last: LastEventId, grant: Option<Grant>| {
+            let path = request.path().to_owned();
+            let seen = Seen { path, last, grant };
+            ready(site.reply(seen).actix(&request))
+        }
+    }
+
+    /// Starts a server for the site on a free port.
+    pub(crate) async fn serve(&self, kind: Kind) -> Server {
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes).unwrap();
+        }
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let address = listener.local_addr().unwrap();
+        let running = match kind {
+            Kind::Tower | Kind::PlainIo | Kind::TowerHttp2 => {
+                let service = self.tower().map_request(drop_body as fn(_) -> _);
+                Running::Task(tokio::spawn(accept(listener, kind, service)))
+            }
+            Kind::AxumHttp2 => Running::Task(tokio::spawn(accept(listener, kind, self.axum()))),
+            Kind::Axum => {
+                let (stop, stopped) = oneshot::channel();
+                let server = axum::serve(listener, self.axum()).with_graceful_shutdown(async {
+                    let _ = stopped.await;
+                });
+                Running::Axum(stop, tokio::spawn(server.into_future()))
+            }
+            Kind::Actix => {
+                let (site, listener) = (self.clone(), listener.into_std().unwrap());
+                macro_rules! server {
+                    ($($layer:literal)*) => {
+                        HttpServer::new(move || actix_app!(site, $($layer)*))
+                            .workers(1)
+                            .disable_signals()
+                            .listen(listener)
+                            .unwrap()
+                            .run()
+                    };
+                }
+                let server = match self.layers.len() {
+                    0 => server!(),
+                    1 => server!(0),
+                    _ => server!(0 1),
+                };
+                Running::Actix(server.handle(), tokio::spawn(server))
+            }
+        };
+        Server {
+            kind,
+            address,
+            running,
+        }
+    }
+
+    /// Calls the site without a server.
+    pub(crate) async fn call(&self, kind: Kind, request: Request<()>) -> Local {
+        match kind {
+            Kind::Tower => Local::from_http(self.tower().oneshot(request).await.unwrap()),
+            Kind::Axum => {
+                let request = request.map(|()| axum::body::Body::empty());
+                Local::from_http(self.axum().oneshot(request).await.unwrap())
+            }
+            Kind::Actix => {
+                let uri = request.uri().to_string();
+                let mut to = actix_web::test::TestRequest::with_uri(&uri);
+                for (name, value) in request.headers() {
+                    to = to.insert_header((name.as_str(), value.as_bytes()));
+                }
+                let to = to.to_request();
+                macro_rules! call {
+                    ($($layer:literal)*) => {{
+                        let app = actix_app!(self, $($layer)*);
+                        let app = actix_web::test::init_service(app).await;
+                        let response = actix_web::test::call_service(&app, to).await;
+                        Local::from_actix(response.into_parts().1.map_into_boxed_body())
+                    }};
+                }
+                match self.layers.len() {
+                    0 => call!(),
+                    1 => call!(0),
+                    _ => call!(0 1),
+                }
+            }
+            kind => panic!("{kind:?} is about sockets"),
+        }
+    }
+
+    /// Calls the site for `/`.
+    pub(crate) async fn get(&self, kind: Kind) -> Local {
+        self.call(kind, Request::new(())).await
+    }
+}
+
+trait ActixHandler:
+    actix_web::Handler<(HttpRequest, LastEventId, Option<Grant>), Output = HttpResponse>
+{
+}
+
+impl<H> ActixHandler for H where
+    H: actix_web::Handler<(HttpRequest, LastEventId, Option<Grant>), Output = HttpResponse>
+{
+}
+
+fn drop_body(request: Request<Incoming>) -> Request<()> {
+    request.map(drop)
+}
+
+/// A framework and the transport below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tower,
+    /// Where hyper copies what a body gives it.
+    PlainIo,
+    TowerHttp2,
+    Axum,
+    AxumHttp2,
+    Actix,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Tower,
+        Self::PlainIo,
+        Self::TowerHttp2,
+        Self::Axum,
+        Self::AxumHttp2,
+        Self::Actix,
+    ];
+    pub(crate) const FRAMEWORKS: [Self; 3] = [Self::Tower, Self::Axum, Self::Actix];
+
+    pub(crate) const fn protocol(self) -> Protocol {
+        match self {
+            Self::TowerHttp2 | Self::AxumHttp2 => Protocol::Http2,
+            _ => Protocol::Http11,
+        }
+    }
+}
+
+/// A server that runs.
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    address: SocketAddr,
+    running: Running,
+}
+
+enum Running {
+    Task(JoinHandle<()>),
+    Axum(oneshot::Sender<()>, JoinHandle<io::Result<()>>),
+    Actix(ServerHandle, JoinHandle<io::Result<()>>),
+}
+
+impl Server {
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address, self.kind.protocol(), None).await
+    }
+
+    pub(crate) async fn client_of(&self, protocol: Protocol) -> Client {
+        Client::connect(self.address, protocol, None).await
+    }
+
+    /// A client that buffers and reads this little.
+    pub(crate) async fn slow_client(&self, window: u32) -> Client {
+        Client::connect(self.address, self.kind.protocol(), Some(window)).await
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Received {
+        self.client().await.get(target).await
+    }
+
+    /// Stops the server; that of axum waits for its clients to be gone.
+    pub(crate) async fn stop(self) {
+        match self.running {
+            Running::Task(task) => {
+                task.abort();
+                assert!(soon(task).await.unwrap_err().is_cancelled());
+            }
+            Running::Axum(stop, task) => {
+                stop.send(()).unwrap();
+                soon(task).await.unwrap().unwrap();
+            }
+            Running::Actix(handle, task) => {
+                soon(handle.stop(false)).await;
+                soon(task).await.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+/// Tells the same story of a site to servers of these kinds.
+pub(crate) async fn on(kinds: &[Kind], site: &Site, story: impl AsyncFn(&Server)) {
+    for &kind in kinds {
+        eprintln!("on {kind:?}");
+        let server = site.serve(kind).await;
+        story(&server).await;
+        server.stop().await;
+    }
+}
+
+async fn accept<S, B>(listener: TcpListener, kind: Kind, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let service = TowerToHyperService::new(service.clone());
+        // A connection ends with an error where a body does, or where its client is gone.
+        connections.spawn(async move {
+            let _ = match kind {
+                Kind::PlainIo => {
+                    let io = TokioIo::new(PlainIo(socket));
+                    http1::Builder::new().serve_connection(io, service).await
+                }
+                Kind::TowerHttp2 | Kind::AxumHttp2 => {
+                    let builder = http2::Builder::new(TokioExecutor::new());
+                    builder
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await
+                }
+                _ => {
+                    let io = TokioIo::new(socket);
+                    http1::Builder::new().serve_connection(io, service).await
+                }
+            };
+        });
+    }
+}
+
+/// A socket that does not write several buffers at a time.
+struct PlainIo<T>(T);
+
+impl<T: AsyncRead + Unpin> AsyncRead for PlainIo<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for PlainIo<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+    }
+}
+
+/// A response whose body is polled here.
+pub(crate) struct Local {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    body: LocalBody,
+}
+
+enum LocalBody {
+    Http(TowerBody),
+    Actix(Pin<Box<BoxBody>>),
+}
+
+impl Local {
+    fn from_http<B>(response: Response<B>) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (head, body) = response.into_parts();
+        Self {
+            status: head.status.as_u16(),
+            headers: texts(&head.headers),
+            body: LocalBody::Http(body.map_err(Into::into).boxed_unsync()),
+        }
+    }
+
+    fn from_actix(response: HttpResponse) -> Self {
+        let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| {
+            let value = value.to_str().unwrap();
+            (name.as_str().to_owned(), value.to_owned())
+        });
+        Self {
+            status: response.status().as_u16(),
+            headers: headers.collect(),
+            body: LocalBody::Actix(Box::pin(response.into_body())),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| &**value)
+    }
+
+    /// The next piece of the body; `Err` where it breaks off.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, ()>> {
+        match &mut self.body {
+            LocalBody::Http(body) => {
+                let frame = body.frame().await?;
+                Some(frame.map(|frame| frame.into_data().unwrap()).map_err(drop))
+            }
+            LocalBody::Actix(body) => {
+                let next = poll_fn(|cx| body.as_mut().poll_next(cx)).await?;
+                Some(next.map_err(drop))
+            }
+        }
+    }
+
+    pub(crate) async fn bytes(&mut self) -> Bytes {
+        self.next().await.unwrap().unwrap()
+    }
+}
+
+fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let texts = headers.iter().map(|(name, value)| {
+        let value = value.to_str().unwrap();
+        (name.as_str().to_owned(), value.to_owned())
+    });
+    texts.collect()
+}
