@@ -93,7 +93,10 @@ fn follow(mut follower: Follower, start: Position, end: u64) {
         match block_on(poll_fn(|cx| follower.poll_step(cx, false))).unwrap() {
             Step::Open(at) => cursor = Some(at),
             Step::Gap(_, at) => {
-                assert!(at.offset() > cursor.unwrap_or(start).offset(), "a gap without a loss");
+                assert!(
+                    at.offset() > cursor.unwrap_or(start).offset(),
+                    "a gap without a loss"
+                );
                 cursor = Some(at);
             }
             Step::Events(events, to) => {

@@ -166,10 +166,7 @@ impl Client {
     }
 }
 
-async fn send_http2(
-    mut sender: http2::SendRequest<Empty<Bytes>>,
-    request: Request,
-) -> Response {
+async fn send_http2(mut sender: http2::SendRequest<Empty<Bytes>>, request: Request) -> Response {
     let mut builder = http::Request::builder()
         .method(request.method)
         .uri(format!("http://test{}", request.target));

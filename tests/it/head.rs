@@ -149,14 +149,11 @@ async fn head_request_gets_the_head_and_the_stream_is_not_polled() {
     let counted = Arc::clone(&polls);
     let site = Site::new(move |seen| -> Box<dyn Answer> {
         let polls = Arc::clone(&counted);
-        let poll = move |_: &mut _| {
-            polls.fetch_add(1, Ordering::SeqCst);
-            Poll::Pending
-        };
         match &*seen.path {
-            "/ours" => Box::new(Sse::new(stream::poll_fn(
-                poll as fn(&mut std::task::Context<'_>) -> Poll<Option<u32>>,
-            ))),
+            "/ours" => Box::new(Sse::new(stream::poll_fn(move |_| {
+                polls.fetch_add(1, Ordering::SeqCst);
+                Poll::<Option<u32>>::Pending
+            }))),
             _ => silent(seen),
         }
     });
@@ -240,7 +237,11 @@ async fn every_other_response_passes_as_it_is() {
         whole(200, &[json], r#"{"a":1}"#),
         whole(200, &[], ""),
         whole(200, &[("content-type", "text/event-stream-like")], "data"),
-        whole(200, &[("content-type", "text/plain; text/event-stream")], "data"),
+        whole(
+            200,
+            &[("content-type", "text/plain; text/event-stream")],
+            "data",
+        ),
         whole(404, &[("x-accel-buffering", "yes")], "not here\n"),
         whole(503, &[("retry-after", "3"), json], "{}"),
         whole(302, &[("location", "/elsewhere")], ""),

@@ -8,8 +8,8 @@ use std::{
 use tower_sse::{
     TopicName,
     store::{
-        Append, Appended, EventStore, MemoryStore, Page, Position, Read, ReadFrom, StoreError, StoreErrorKind,
-        Wakes,
+        Append, Appended, EventStore, MemoryStore, Page, Position, Read, ReadFrom, StoreError,
+        StoreErrorKind, Wakes,
     },
 };
 
@@ -43,14 +43,23 @@ impl HostileStore {
 
     /// The position before the oldest record that is retained.
     pub(crate) async fn oldest(&self, topic: &TopicName) -> Position {
-        match self.0.memory.read(topic, ReadFrom::Oldest, NonZeroUsize::MIN).await {
+        match self
+            .0
+            .memory
+            .read(topic, ReadFrom::Oldest, NonZeroUsize::MIN)
+            .await
+        {
             Ok(Read::Page(page)) => page.start,
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) async fn head(&self, topic: &TopicName) -> Position {
-        self.0.memory.heads(std::slice::from_ref(topic)).await.unwrap()[0]
+        self.0
+            .memory
+            .heads(std::slice::from_ref(topic))
+            .await
+            .unwrap()[0]
     }
 
     fn happens(&self) -> bool {
@@ -72,11 +81,20 @@ impl HostileStore {
     }
 
     /// Appends as another process would, at once.
-    pub(crate) fn append_now(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        let texts: Vec<String> = append.records().iter().map(|record| record.data().to_string()).collect();
+    pub(crate) fn append_now(
+        &self,
+        topic: &TopicName,
+        append: Append,
+    ) -> Result<Appended, StoreError> {
+        let texts: Vec<String> = append
+            .records()
+            .iter()
+            .map(|record| record.data().to_string())
+            .collect();
         // One critical section, so that the history has the order of the log.
         let mut history = self.0.history.lock().unwrap();
-        let appended = futures_util::FutureExt::now_or_never(self.0.memory.append(topic, append)).unwrap()?;
+        let appended =
+            futures_util::FutureExt::now_or_never(self.0.memory.append(topic, append)).unwrap()?;
         if let Appended::Stored(last) = appended {
             let first = last.offset() + 1 - texts.len() as u64;
             let positions = (first..).map(|offset| Position::new(last.epoch(), offset));
@@ -109,9 +127,17 @@ impl EventStore for HostileStore {
         let answer = self.0.memory.read(topic, from, max_bytes).await?;
         self.late().await;
         Ok(match answer {
-            Read::Page(Page { start, mut records, head }) if self.0.percent > 0 => {
+            Read::Page(Page {
+                start,
+                mut records,
+                head,
+            }) if self.0.percent > 0 => {
                 records.truncate(3);
-                Read::Page(Page { start, records, head })
+                Read::Page(Page {
+                    start,
+                    records,
+                    head,
+                })
             }
             other => other,
         })

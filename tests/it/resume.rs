@@ -81,7 +81,9 @@ impl Run {
         let retained = NonZeroUsize::new(random.usize(1..12)).unwrap();
         let window = NonZeroUsize::new(random.usize(1..12)).unwrap();
         let store = HostileStore::new(MemoryStore::new().max_events(retained), seed, percent);
-        let hubs = (0..2).map(|_| Hub::with_store(store.clone()).window(window)).collect();
+        let hubs = (0..2)
+            .map(|_| Hub::with_store(store.clone()).window(window))
+            .collect();
         Self {
             random,
             store,
@@ -108,7 +110,12 @@ impl Run {
     }
 
     fn publish(&mut self) {
-        let topic: Topic<u64> = self.random.choice(&self.hubs).unwrap().topic(TOPIC).unwrap();
+        let topic: Topic<u64> = self
+            .random
+            .choice(&self.hubs)
+            .unwrap()
+            .topic(TOPIC)
+            .unwrap();
         self.next += 1;
         let number = self.next;
         let publish = async move {
@@ -130,13 +137,19 @@ impl Run {
             self.next += 1;
             NewRecord::event(None, self.next.to_string())
         });
-        let _ = self.store.append_now(&TOPIC, Append::new(records.collect::<Vec<_>>())).unwrap();
+        let _ = self
+            .store
+            .append_now(&TOPIC, Append::new(records.collect::<Vec<_>>()))
+            .unwrap();
     }
 
     /// Begins the log again, with another epoch.
     fn wipe(&mut self) {
         self.tally.wipes += 1;
-        let _ = self.store.append_now(&TOPIC, Append::new([]).gone_after(Duration::ZERO)).unwrap();
+        let _ = self
+            .store
+            .append_now(&TOPIC, Append::new([]).gone_after(Duration::ZERO))
+            .unwrap();
     }
 
     fn poll_a_publisher(&mut self) {
@@ -160,7 +173,10 @@ impl Run {
     }
 
     fn connect(&mut self) {
-        let away = self.clients.iter().position(|client| client.connection.is_none());
+        let away = self
+            .clients
+            .iter()
+            .position(|client| client.connection.is_none());
         let index = match away {
             Some(index) => index,
             None if self.clients.len() < 4 => {
@@ -195,7 +211,10 @@ impl Run {
             last = LastEventId::Unusable;
         }
         let hub = self.random.choice(&self.hubs).unwrap();
-        let events = hub.subscribe(&TOPIC, last).start(client.start.clone()).events();
+        let events = hub
+            .subscribe(&TOPIC, last)
+            .start(client.start.clone())
+            .events();
         client.connection = Some((Box::pin(events), Flag::raised()));
     }
 
@@ -206,7 +225,9 @@ impl Run {
     }
 
     async fn poll_a_client(&mut self) {
-        let Some(index) = (!self.clients.is_empty()).then(|| self.random.usize(0..self.clients.len())) else {
+        let Some(index) =
+            (!self.clients.is_empty()).then(|| self.random.usize(0..self.clients.len()))
+        else {
             return;
         };
         // A slow client takes only some of what is there.
@@ -244,7 +265,9 @@ impl Run {
         let history = self.store.history();
         let oldest = self.store.oldest(&TOPIC).await;
         let client = &mut self.clients[index];
-        let id = event.last_event_id().map(|id| id.parse::<Position>().unwrap());
+        let id = event
+            .last_event_id()
+            .map(|id| id.parse::<Position>().unwrap());
         if let Some(gap) = event.gap() {
             self.tally.gaps[gap.reason() as usize] += 1;
             let told = client.cursor;
@@ -254,7 +277,10 @@ impl Run {
             let (at, Some(told)) = (id.unwrap(), told) else {
                 // What a new client was to begin with may be evicted before it was sent.
                 let evicted = matches!(gap.reason(), GapReason::Evicted | GapReason::Lagged);
-                assert!(unusable || (fresh && (evicted || self.tally.wipes > 0)), "{gap:?}");
+                assert!(
+                    unusable || (fresh && (evicted || self.tally.wipes > 0)),
+                    "{gap:?}"
+                );
                 return;
             };
             match gap.reason() {
@@ -262,7 +288,10 @@ impl Run {
                 GapReason::Unknown if unusable => {}
                 GapReason::Unknown => assert_ne!(told.epoch(), at.epoch(), "{gap:?}"),
                 GapReason::Evicted | GapReason::Lagged => {
-                    assert!(at.epoch() == told.epoch() && at > Pos(told), "{gap:?} {told} {at}");
+                    assert!(
+                        at.epoch() == told.epoch() && at > Pos(told),
+                        "{gap:?} {told} {at}"
+                    );
                     let gone = oldest.epoch() != told.epoch() || oldest.offset() > told.offset();
                     assert!(gone, "nothing was evicted: {gap:?} {told} {at} {oldest}");
                     assert_eq!(gap.missed(), Some(at.offset() - told.offset()));
@@ -281,10 +310,17 @@ impl Run {
             _ => {
                 assert!(!client.unusable, "an unusable id is told first");
                 let id = id.unwrap();
-                let at = history.iter().position(|(position, _)| *position == id).unwrap();
+                let at = history
+                    .iter()
+                    .position(|(position, _)| *position == id)
+                    .unwrap();
                 assert_eq!(event.data(), history[at].1, "{id}");
                 if let Some(cursor) = client.cursor.filter(|_| !client.fresh) {
-                    assert_eq!((id.epoch(), id.offset()), (cursor.epoch(), cursor.offset() + 1), "after {cursor}");
+                    assert_eq!(
+                        (id.epoch(), id.offset()),
+                        (cursor.epoch(), cursor.offset() + 1),
+                        "after {cursor}"
+                    );
                 }
                 client.fresh = false;
                 client.cursor = Some(id);
@@ -300,7 +336,11 @@ impl Run {
             self.poll_a_publisher();
             tokio::task::yield_now().await;
         }
-        while self.clients.iter().any(|client| client.connection.is_none()) {
+        while self
+            .clients
+            .iter()
+            .any(|client| client.connection.is_none())
+        {
             self.connect();
         }
         for round in 0.. {
@@ -355,7 +395,9 @@ fn run(seed: u64, percent: u32) -> Tally {
 
 #[track_caller]
 fn check(percent: u32, runs: u64) {
-    let first = std::env::var("TOWER_SSE_SEED").ok().map(|seed| seed.parse().unwrap());
+    let first = std::env::var("TOWER_SSE_SEED")
+        .ok()
+        .map(|seed| seed.parse().unwrap());
     let seeds = first.map_or(0..runs, |seed| seed..seed + 1);
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
     let mut sum = Tally::default();
@@ -365,7 +407,9 @@ fn check(percent: u32, runs: u64) {
                 let seeds = seeds.clone();
                 scope.spawn(move || {
                     let of_part = seeds.filter(|seed| seed % threads == part);
-                    of_part.map(|seed| (seed, std::panic::catch_unwind(|| run(seed, percent)))).collect::<Vec<_>>()
+                    of_part
+                        .map(|seed| (seed, std::panic::catch_unwind(|| run(seed, percent))))
+                        .collect::<Vec<_>>()
                 })
             })
             .collect();

@@ -40,10 +40,7 @@ use tokio::{
     sync::oneshot,
     task::{JoinHandle, JoinSet},
 };
-use tower::{
-    Layer, Service, ServiceExt, service_fn,
-    util::BoxCloneSyncService,
-};
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_sse::{Grant, LastEventId, RequestView, Sse, SseLayer};
 
 use crate::client::{Client, Protocol, Response as Received, soon};
@@ -97,7 +94,10 @@ where
 {
     fn tower(self: Box<Self>) -> Response<TowerBody> {
         let frames = self.stream.map(|bytes| Ok(Frame::data(bytes?)));
-        with_headers(&self.headers, BodyExt::boxed_unsync(StreamBody::new(frames)))
+        with_headers(
+            &self.headers,
+            BodyExt::boxed_unsync(StreamBody::new(frames)),
+        )
     }
 
     fn axum(self: Box<Self>) -> AxumResponse {
@@ -235,9 +235,7 @@ impl Site {
             let path = uri.path().to_owned();
             ready(site.reply(Seen { path, last, grant }).axum())
         };
-        let routes = get(handler.clone())
-            .post(handler.clone())
-            .options(handler);
+        let routes = get(handler.clone()).post(handler.clone()).options(handler);
         let router = Router::new()
             .route("/", routes.clone())
             .route("/{*path}", routes);

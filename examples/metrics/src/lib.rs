@@ -14,7 +14,7 @@ mod update;
 
 pub use access::{Access, Token};
 pub use assets::{ASSETS, Asset};
-pub use process::{GRACE, cannot_listen, exit, log_to_stderr, shutdown_signal};
+pub use process::{cannot_listen, exit, log_to_stderr, shutdown_signal};
 pub use requests::Requests;
 pub use sampler::{SampleError, Sampler};
 pub use settings::{Settings, SettingsError};

@@ -5,13 +5,9 @@ use std::{
     io::{self, IsTerminal},
     net::SocketAddr,
     process::ExitCode,
-    time::Duration,
 };
 
 use tokio::signal;
-
-/// How long requests may take to finish once the process is asked to stop; streams never finish.
-pub const GRACE: Duration = Duration::from_secs(1);
 
 /// Turns the end of `main` into an exit code, and an error into one line on stderr.
 pub fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {

@@ -15,7 +15,7 @@ use actix_web::{
     web,
 };
 use metrics::{
-    ASSETS, Asset, GRACE, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
 use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription};
@@ -40,9 +40,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .map_err(|error| cannot_listen(settings.address, &error))?
         // Events are small and must not wait for each other.
         .tcp_nodelay(true)
-        // Open streams would hold up a graceful shutdown for long.
-        .shutdown_timeout(GRACE.as_secs())
-        .shutdown_signal(stop);
+        .disable_signals();
     log_to_stderr();
     settings.access.announce();
     let _sampler = Sampler::start(&hub, requests, settings.interval).await?;
@@ -50,7 +48,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for address in server.addrs() {
         tracing::info!("listening on http://{address}");
     }
-    server.run().await?;
+    // A graceful shutdown would wait for open streams, which never end by themselves.
+    tokio::select! {
+        result = server.run() => result?,
+        () = stop => {}
+    }
     Ok(())
 }
 

@@ -14,10 +14,10 @@ use axum::{
     serve::ListenerExt,
 };
 use metrics::{
-    ASSETS, Asset, GRACE, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
-use tokio::{net::TcpListener, time::sleep};
+use tokio::net::TcpListener;
 use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription};
 
 #[tokio::main]
@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_env()?;
-    let (stop, deadline) = (shutdown_signal()?, shutdown_signal()?);
+    let stop = shutdown_signal()?;
     let listener = TcpListener::bind(settings.address)
         .await
         .map_err(|error| cannot_listen(settings.address, &error))?;
@@ -46,10 +46,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         }
     });
     let server = axum::serve(listener, app(hub, requests, settings.access.layer()));
-    // Open streams would hold up a graceful shutdown for ever.
+    // A graceful shutdown would wait for open streams, which never end by themselves.
     tokio::select! {
-        result = server.with_graceful_shutdown(stop) => result?,
-        () = async { deadline.await; sleep(GRACE).await } => {}
+        result = server => result?,
+        () = stop => {}
     }
     Ok(())
 }
