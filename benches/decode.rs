@@ -1,11 +1,11 @@
-//! Bytes to events, beside the peers: time and allocations.
+//! Bytes to events, beside the peers.
 
 #![allow(clippy::unwrap_used)]
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
-use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
+use divan::{Bencher, black_box, counter::BytesCount};
 use eventsource_stream::EventStream;
 use futures_util::{
     FutureExt, StreamExt,
@@ -14,11 +14,12 @@ use futures_util::{
 use sse_stream::SseByteStream;
 use tower_sse::{Decoder, Event, EventId, EventName};
 
-#[global_allocator]
-static ALLOCATOR: AllocProfiler = AllocProfiler::system();
-
 fn main() {
-    divan::main();
+    divan::Divan::default()
+        .sample_count(2000)
+        .max_time(Duration::from_secs(1))
+        .config_with_args()
+        .main();
 }
 
 const EVENTS: usize = 1000;

@@ -1,4 +1,4 @@
-//! Values to bytes, beside the peers: time and allocations.
+//! Values to bytes, beside the peers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,35 +7,38 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use actix_web::{Responder, body::MessageBody, test::TestRequest};
 use actix_web_lab::sse as lab;
 use axum::{
     Router,
-    body::HttpBody,
+    body::{Body, HttpBody},
     extract::Request,
     response::{IntoResponse, sse as axum_sse},
 };
 use bytes::Bytes;
-use divan::{AllocProfiler, Bencher, black_box, counter::BytesCount};
+use divan::{Bencher, black_box, counter::BytesCount};
 use futures_util::{
     FutureExt,
     stream::{self, Stream},
 };
 use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 use tower_sse::{Decoder, Event, EventId, Sse, SseLayer};
 
-#[global_allocator]
-static ALLOCATOR: AllocProfiler = AllocProfiler::system();
-
 fn main() {
-    divan::main();
+    divan::Divan::default()
+        .sample_count(2000)
+        .max_time(Duration::from_secs(1))
+        .config_with_args()
+        .main();
 }
 
 #[derive(Serialize)]
@@ -69,6 +72,10 @@ const METRICS: Metrics = Metrics {
 static UPDATE: Update = Update::Metrics(METRICS);
 const NAME: &str = "metrics";
 const ID: &str = "01jd2t7q-48213";
+
+/// Heartbeats have timers.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
 
 /// One event with a name and an id, made of a value, each in a frame of its own.
 mod event {
@@ -133,7 +140,7 @@ mod event {
     }
 }
 
-/// A stream of values, named and without ids, as it comes: one at a time and in bursts of 64.
+/// A stream of values, named and without ids, as it comes: one at a time and in bursts of 50.
 mod values {
     use super::*;
 
@@ -147,45 +154,48 @@ mod values {
         event.event(NAME).into()
     }
 
-    #[divan::bench(name = "axum: tower-sse", args = [1, 64])]
+    #[divan::bench(name = "axum: tower-sse", args = [1, 50])]
     fn axum_tower_sse(bencher: Bencher, at_once: usize) {
         in_axum(bencher, at_once, |source| {
             Sse::new(source.of(|| black_box(&UPDATE)))
         });
     }
 
-    #[divan::bench(name = "axum: axum", args = [1, 64])]
+    #[divan::bench(name = "axum: axum", args = [1, 50])]
     fn axum_axum(bencher: Bencher, at_once: usize) {
         in_axum(bencher, at_once, |source| {
             axum_sse::Sse::new(source.of(axum))
         });
     }
 
-    #[divan::bench(name = "axum with heartbeat: tower-sse", args = [1, 64])]
+    #[divan::bench(name = "axum with heartbeat: tower-sse", args = [1, 50])]
     fn heartbeat_tower_sse(bencher: Bencher, at_once: usize) {
         in_axum(bencher, at_once, |source| {
             let handler = || async { Sse::new(source.of(|| black_box(&UPDATE))) };
             let app = Router::new().fallback(handler).layer(SseLayer::new());
-            let response = app.oneshot(Request::default()).now_or_never().unwrap();
+            let response = app
+                .oneshot(Request::new(Body::empty()))
+                .now_or_never()
+                .unwrap();
             response.unwrap()
         });
     }
 
-    #[divan::bench(name = "axum with heartbeat: axum", args = [1, 64])]
+    #[divan::bench(name = "axum with heartbeat: axum", args = [1, 50])]
     fn heartbeat_axum(bencher: Bencher, at_once: usize) {
         in_axum(bencher, at_once, |source| {
             axum_sse::Sse::new(source.of(axum)).keep_alive(axum_sse::KeepAlive::default())
         });
     }
 
-    #[divan::bench(name = "actix: tower-sse", args = [1, 64])]
+    #[divan::bench(name = "actix: tower-sse", args = [1, 50])]
     fn actix_tower_sse(bencher: Bencher, at_once: usize) {
         in_actix(bencher, at_once, |source| {
             Sse::new(source.of(|| black_box(&UPDATE)))
         });
     }
 
-    #[divan::bench(name = "actix: actix-web-lab", args = [1, 64])]
+    #[divan::bench(name = "actix: actix-web-lab", args = [1, 50])]
     fn actix_actix_web_lab(bencher: Bencher, at_once: usize) {
         in_actix(bencher, at_once, |source| {
             lab::Sse::from_infallible_stream(source.of(actix_web_lab))
@@ -266,6 +276,7 @@ fn encode(bencher: Bencher, encode: impl Fn() -> Bytes + Sync) {
 }
 
 fn in_axum<R: IntoResponse>(bencher: Bencher, at_once: usize, respond: impl Fn(Source) -> R) {
+    let _entered = RUNTIME.enter();
     let source = Source::default();
     let mut body = respond(source.clone()).into_response().into_body();
     frames(bencher, at_once, source, |cx| {
@@ -275,6 +286,7 @@ fn in_axum<R: IntoResponse>(bencher: Bencher, at_once: usize, respond: impl Fn(S
 }
 
 fn in_actix<R: Responder>(bencher: Bencher, at_once: usize, respond: impl Fn(Source) -> R) {
+    let _entered = RUNTIME.enter();
     let source = Source::default();
     let request = TestRequest::default().to_http_request();
     let mut body = respond(source.clone())
@@ -294,11 +306,6 @@ fn frames(
     source: Source,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<Bytes>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let _entered = runtime.enter();
     let mut cx = Context::from_waker(Waker::noop());
     let mut drain = |due, take: &mut dyn FnMut(Bytes)| {
         source.0.store(due, Relaxed);

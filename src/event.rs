@@ -197,6 +197,9 @@ impl Event {
 
     /// Reads the event back as the value that it was made of.
     ///
+    /// What serde itself cannot tell apart does not come back: a variant beside another one that is
+    /// `untagged`, and a `None` that was given a name.
+    ///
     /// # Errors
     ///
     /// When the data is not JSON of a `T`, or no variant of `T` has the name of the event.

@@ -10,7 +10,7 @@ mod position;
 mod record;
 mod wakes;
 
-use std::{future::Future, num::NonZeroUsize};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use crate::topic_name::TopicName;
 
@@ -99,5 +99,39 @@ pub trait EventStore: Send + Sync + 'static {
     fn watch(&self, wakes: Wakes) -> impl Future<Output = StoreError> + Send {
         let _ = wakes;
         std::future::pending()
+    }
+}
+
+impl<S: EventStore> EventStore for Arc<S> {
+    fn append(
+        &self,
+        topic: &TopicName,
+        append: Append,
+    ) -> impl Future<Output = Result<Appended, StoreError>> + Send {
+        S::append(self, topic, append)
+    }
+
+    fn read(
+        &self,
+        topic: &TopicName,
+        from: ReadFrom,
+        max_bytes: NonZeroUsize,
+    ) -> impl Future<Output = Result<Read, StoreError>> + Send {
+        S::read(self, topic, from, max_bytes)
+    }
+
+    fn heads(
+        &self,
+        topics: &[TopicName],
+    ) -> impl Future<Output = Result<Vec<Position>, StoreError>> + Send {
+        S::heads(self, topics)
+    }
+
+    fn head_now(&self, topic: &TopicName) -> Option<Position> {
+        S::head_now(self, topic)
+    }
+
+    fn watch(&self, wakes: Wakes) -> impl Future<Output = StoreError> + Send {
+        S::watch(self, wakes)
     }
 }

@@ -81,9 +81,13 @@ impl<'de> Deserializer<'de> for Typed<'_, 'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
+        // By this name serde_json hands out raw JSON, to its own deserializer only.
+        if name == "$serde_json::private::RawValue" {
+            return self.json.deserialize_newtype_struct(name, visitor);
+        }
         visitor.visit_newtype_struct(self)
     }
 

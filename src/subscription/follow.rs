@@ -34,18 +34,16 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use backon::ExponentialBackoff;
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::{
     feed::{Listener, Polled},
     feeds::Feeds,
     frame::{Frame, write_blocks},
-    reader::{PAGE_BYTES, READ_TIMEOUT, next_pause, pauses},
+    reader::{Outage, PAGE_BYTES, READ_TIMEOUT},
 };
 use crate::{
     event::{Event, Gap, GapReason},
@@ -131,12 +129,6 @@ struct Reading {
     answer: BoxFuture<'static, Result<Read, StoreError>>,
     /// Made only for a store that does not answer at once.
     deadline: Option<Pin<Box<Sleep>>>,
-}
-
-#[derive(Debug)]
-struct Outage {
-    since: Instant,
-    pauses: ExponentialBackoff,
 }
 
 impl Follower {
@@ -403,15 +395,11 @@ impl Follower {
             error = error as &dyn std::error::Error,
             "history could not be read",
         );
-        let outage = self.outage.get_or_insert_with(|| Outage {
-            since: Instant::now(),
-            pauses: pauses(),
-        });
-        if outage.since.elapsed() >= self.feeds.unavailable_after() {
+        let outage = self.outage.get_or_insert_with(Outage::new);
+        if outage.is_over(self.feeds.unavailable_after()) {
             return self.end_unavailable();
         }
-        let pause: Duration = next_pause(&mut outage.pauses);
-        self.state = State::Pausing(from, Box::pin(sleep(pause)));
+        self.state = State::Pausing(from, Box::pin(sleep(outage.pause())));
         None
     }
 

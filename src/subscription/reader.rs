@@ -28,19 +28,17 @@ const SLOW_ROUND: Duration = Duration::from_secs(10);
 /// How many reads of different topics are under way at once.
 const MAX_READS: usize = 16;
 
+/// The longest pause between attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
 /// The pauses between attempts while the store does not answer.
-pub(super) fn pauses() -> ExponentialBackoff {
+fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
+        .with_max_delay(MAX_PAUSE)
         .without_max_times()
         .with_jitter()
         .build()
-}
-
-/// The next of endless pauses.
-pub(super) fn next_pause(pauses: &mut ExponentialBackoff) -> Duration {
-    pauses.next().unwrap_or(Duration::from_secs(2))
 }
 
 /// Reads topics that were appended to until the hub is gone.
@@ -78,7 +76,7 @@ pub(super) async fn run(
 
 /// Listens to the store, again and again.
 async fn watch(feeds: &Weak<Feeds>, store: &dyn DynStore) {
-    let mut pauses = pauses();
+    let mut outage = Outage::new();
     loop {
         let Some(wakes) = feeds.upgrade().map(|feeds| feeds.wakes()) else {
             return pending().await;
@@ -90,43 +88,90 @@ async fn watch(feeds: &Weak<Feeds>, store: &dyn DynStore) {
             "listening to the store has ended"
         );
         if begun.elapsed() > SLOW_ROUND {
-            pauses = self::pauses();
+            outage = Outage::new();
         }
-        sleep(next_pause(&mut pauses)).await;
+        sleep(outage.pause()).await;
     }
 }
 
 /// Compares heads every so often, and has those topics read whose head is not the tail.
+///
+/// It also finds out when the store does not answer at all while nothing is appended.
 async fn rounds(feeds: &Weak<Feeds>, store: &dyn DynStore) {
     let mut ticks = interval(SLOW_ROUND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut outage: Option<Outage> = None;
     loop {
-        ticks.tick().await;
-        let (topics, tails) = match feeds.upgrade() {
-            Some(feeds) => read_topics(&feeds),
-            None => return pending().await,
+        match &mut outage {
+            None => drop(ticks.tick().await),
+            Some(outage) => sleep(outage.pause()).await,
+        }
+        let Some((topics, tails)) = feeds.upgrade().map(|feeds| read_topics(&feeds)) else {
+            return pending().await;
         };
         if topics.is_empty() {
+            outage = None;
             continue;
         }
-        match timeout(READ_TIMEOUT, store.heads(&topics)).await {
-            Ok(Ok(heads)) => {
-                let Some(feeds) = feeds.upgrade() else { return };
-                for ((topic, tail), head) in topics.iter().zip(tails).zip(heads) {
-                    if tail != head {
-                        feeds.wake(topic);
-                    }
+        let heads = in_time(store.heads(&topics)).await;
+        let Some(feeds) = feeds.upgrade() else { return };
+        match heads {
+            Ok(heads) => {
+                if outage.take().is_some() {
+                    feeds.all().iter().for_each(|feed| feed.recover());
                 }
+                let moved = topics
+                    .iter()
+                    .zip(tails)
+                    .zip(heads)
+                    .filter(|((_, tail), head)| tail != head);
+                moved.for_each(|((topic, _), _)| feeds.wake(topic));
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "heads could not be read"
                 );
+                if outage
+                    .get_or_insert_with(Outage::new)
+                    .is_over(feeds.unavailable_after())
+                {
+                    feeds.all().iter().for_each(|feed| feed.give_up());
+                }
             }
-            Err(_) => tracing::warn!("heads could not be read in time"),
         }
     }
+}
+
+/// A time in which the store does not answer.
+#[derive(Debug)]
+pub(super) struct Outage {
+    since: Instant,
+    pauses: ExponentialBackoff,
+}
+
+impl Outage {
+    pub(super) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            pauses: pauses(),
+        }
+    }
+
+    /// Whether it is time to give up.
+    pub(super) fn is_over(&self, limit: Duration) -> bool {
+        self.since.elapsed() >= limit
+    }
+
+    /// The pause until the next attempt.
+    pub(super) fn pause(&mut self) -> Duration {
+        self.pauses.next().unwrap_or(MAX_PAUSE)
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |late| Err(StoreError::new(StoreErrorKind::Unavailable, late));
+    timeout(READ_TIMEOUT, answer).await.unwrap_or_else(late)
 }
 
 fn read_topics(feeds: &Feeds) -> (Vec<TopicName>, Vec<Position>) {
@@ -139,35 +184,33 @@ fn read_topics(feeds: &Feeds) -> (Vec<TopicName>, Vec<Position>) {
 
 /// Reads one topic up to its head, however often that takes.
 async fn read(feeds: Weak<Feeds>, feed: Weak<Feed>, store: &dyn DynStore, permits: &Semaphore) {
-    let mut pauses = pauses();
-    let mut failing_since = None;
+    let mut outage: Option<Outage> = None;
     loop {
         let permit = permits.acquire().await;
-        let step = timeout(READ_TIMEOUT, read_page(&feed, store)).await;
+        let step = in_time(read_page(&feed, store)).await;
         drop(permit);
         let error = match step {
-            Ok(Ok(Progress::More)) => {
-                failing_since = None;
+            Ok(Progress::More) => {
+                outage = None;
                 continue;
             }
-            Ok(Ok(Progress::Done)) => break,
-            Ok(Err(error)) => error,
-            Err(late) => StoreError::new(StoreErrorKind::Unavailable, late),
+            Ok(Progress::Done) => break,
+            Err(error) => error,
         };
         let (Some(feeds), Some(feed)) = (feeds.upgrade(), feed.upgrade()) else {
             return;
         };
-        let since = *failing_since.get_or_insert_with(Instant::now);
         tracing::warn!(
             topic = feed.topic.as_str(),
             error = &error as &dyn std::error::Error,
             "topic could not be read",
         );
-        if since.elapsed() >= feeds.unavailable_after() {
+        let outage = outage.get_or_insert_with(Outage::new);
+        if outage.is_over(feeds.unavailable_after()) {
             feed.give_up();
         }
         drop((feeds, feed));
-        sleep(next_pause(&mut pauses)).await;
+        sleep(outage.pause()).await;
     }
     if let (Some(feeds), Some(feed)) = (feeds.upgrade(), feed.upgrade())
         && feed.end_read()

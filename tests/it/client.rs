@@ -1,6 +1,6 @@
 //! A small HTTP client that shows what others hide: the framing of a body, and how it ended.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, panic::Location, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty};
@@ -16,12 +16,13 @@ use crate::whatwg::{self, Parsed};
 /// Waits for what comes without delay, so that a hang is a failure.
 #[track_caller]
 pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let caller = std::panic::Location::caller();
-    async move {
-        match tokio::time::timeout(Duration::from_secs(30), future).await {
-            Ok(output) => output,
-            Err(_) => panic!("nothing came, at {caller}"),
-        }
+    in_time(future, Location::caller())
+}
+
+async fn in_time<F: Future>(future: F, caller: &Location<'_>) -> F::Output {
+    match tokio::time::timeout(Duration::from_secs(30), future).await {
+        Ok(output) => output,
+        Err(_) => panic!("nothing came, at {caller}"),
     }
 }
 
@@ -268,20 +269,26 @@ impl Response {
     /// Reads until what was seen is enough.
     #[track_caller]
     pub(crate) fn until(&mut self, enough: impl Fn(&[u8]) -> bool) -> impl Future<Output = ()> {
-        soon(async move {
-            while !enough(&self.seen) {
-                let end = self.more().await;
-                let seen = String::from_utf8_lossy(&self.seen);
-                assert_eq!(end, None, "the body ends too early: {seen}");
-            }
-        })
+        self.read_until(enough, Location::caller())
+    }
+
+    async fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool, caller: &Location<'_>) {
+        while !enough(&self.seen) {
+            let end = in_time(self.more(), caller).await;
+            let seen = String::from_utf8_lossy(&self.seen);
+            assert_eq!(end, None, "the body ends too early at {caller}: {seen}");
+        }
     }
 
     /// Reads until there are this many events, and returns all.
-    pub(crate) async fn events(&mut self, count: usize) -> Vec<whatwg::Event> {
-        self.until(|seen| whatwg::parse(seen).events.len() >= count)
-            .await;
-        self.parsed().events
+    #[track_caller]
+    pub(crate) fn events(&mut self, count: usize) -> impl Future<Output = Vec<whatwg::Event>> {
+        let caller = Location::caller();
+        async move {
+            let enough = |seen: &[u8]| whatwg::parse(seen).events.len() >= count;
+            self.read_until(enough, caller).await;
+            self.parsed().events
+        }
     }
 
     pub(crate) fn parsed(&self) -> Parsed {

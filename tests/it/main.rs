@@ -1,9 +1,18 @@
 //! All tests that go through the public API, in one binary.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod adapters;
+mod bad_input;
 mod client;
+mod failure;
+mod faulty;
+mod foreign;
 mod head;
 mod hostile;
+mod hub;
+mod layer;
+mod load;
+mod memory;
 mod resume;
 mod servers;
 mod whatwg;

@@ -254,12 +254,7 @@ impl Site {
 
     /// Starts a server for the site on a free port.
     pub(crate) async fn serve(&self, kind: Kind) -> Server {
-        let socket = TcpSocket::new_v4().unwrap();
-        if let Some(bytes) = self.send_buffer {
-            socket.set_send_buffer_size(bytes).unwrap();
-        }
-        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let listener = socket.listen(1024).unwrap();
+        let listener = listen(self.send_buffer);
         let address = listener.local_addr().unwrap();
         let running = match kind {
             Kind::Tower | Kind::PlainIo | Kind::TowerHttp2 => {
@@ -267,13 +262,7 @@ impl Site {
                 Running::Task(tokio::spawn(accept(listener, kind, service)))
             }
             Kind::AxumHttp2 => Running::Task(tokio::spawn(accept(listener, kind, self.axum()))),
-            Kind::Axum => {
-                let (stop, stopped) = oneshot::channel();
-                let server = axum::serve(listener, self.axum()).with_graceful_shutdown(async {
-                    let _ = stopped.await;
-                });
-                Running::Axum(stop, tokio::spawn(server.into_future()))
-            }
+            Kind::Axum => return Server::of_axum(listener, self.axum()),
             Kind::Actix => {
                 let (site, listener) = (self.clone(), listener.into_std().unwrap());
                 macro_rules! server {
@@ -286,12 +275,14 @@ impl Site {
                             .run()
                     };
                 }
-                let server = match self.layers.len() {
-                    0 => server!(),
-                    1 => server!(0),
-                    _ => server!(0 1),
-                };
-                Running::Actix(server.handle(), tokio::spawn(server))
+                return Server::of_actix(
+                    address,
+                    match self.layers.len() {
+                        0 => server!(),
+                        1 => server!(0),
+                        _ => server!(0 1),
+                    },
+                );
             }
         };
         Server {
@@ -338,6 +329,16 @@ impl Site {
     pub(crate) async fn get(&self, kind: Kind) -> Local {
         self.call(kind, Request::new(())).await
     }
+}
+
+/// Listens on a free port.
+pub(crate) fn listen(send_buffer: Option<u32>) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    if let Some(bytes) = send_buffer {
+        socket.set_send_buffer_size(bytes).unwrap();
+    }
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket.listen(1024).unwrap()
 }
 
 trait ActixHandler:
@@ -399,6 +400,27 @@ enum Running {
 }
 
 impl Server {
+    pub(crate) fn of_axum(listener: TcpListener, app: Router) -> Self {
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let server = axum::serve(listener, app).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+        Self {
+            kind: Kind::Axum,
+            address,
+            running: Running::Axum(stop, tokio::spawn(server.into_future())),
+        }
+    }
+
+    pub(crate) fn of_actix(address: SocketAddr, server: actix_web::dev::Server) -> Self {
+        Self {
+            kind: Kind::Actix,
+            address,
+            running: Running::Actix(server.handle(), tokio::spawn(server)),
+        }
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address, self.kind.protocol(), None).await
     }
@@ -570,6 +592,15 @@ impl Local {
 
     pub(crate) async fn bytes(&mut self) -> Bytes {
         self.next().await.unwrap().unwrap()
+    }
+
+    /// All of a body that ends.
+    pub(crate) async fn text(mut self) -> String {
+        let mut text = Vec::new();
+        while let Some(bytes) = self.next().await {
+            text.extend_from_slice(&bytes.unwrap());
+        }
+        String::from_utf8(text).unwrap()
     }
 }
 

@@ -1,10 +1,12 @@
+//! Bytes to events, against the oracle.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tower_sse::Decoder;
 
 use super::{cut, cuts, feed, parsed, read};
-use crate::whatwg;
+use crate::{sizes, whatwg};
 
 /// Whole, in two at every position, and byte by byte, where no event may come late.
 #[track_caller]
@@ -375,7 +377,7 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(sizes(2_000, 50_000)))]
 
     #[test]
     fn any_bytes_are_read_as_the_standard_says_wherever_they_are_split(

@@ -1,10 +1,12 @@
+//! Events to bytes, read back by the oracle.
+
 use std::{iter, time::Duration};
 
 use proptest::prelude::*;
 use tower_sse::{Event, EventId, EventName};
 
 use super::{cut, cuts, read};
-use crate::whatwg;
+use crate::{sizes, whatwg};
 
 fn name(name: &str) -> EventName {
     EventName::new(name).expect("a valid name")
@@ -374,6 +376,8 @@ fn models() -> impl Strategy<Value = Model> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(sizes(256, 5_000)))]
+
     #[test]
     fn any_events_in_a_row_are_read_back_exactly_wherever_they_are_cut(
         models in prop::collection::vec(models(), 0..6),

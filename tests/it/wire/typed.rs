@@ -1,3 +1,5 @@
+//! Typed values to events and back.
+
 use std::{collections::BTreeMap, error::Error, fmt::Debug};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
