@@ -1,4 +1,55 @@
-#![doc = "Server-Sent Events for Tower, axum and actix-web."]
+//! Server-Sent Events for Tower, axum and actix-web.
+//!
+//! - [`Sse`] makes a response of any stream of events, and any `Serialize` value is one.
+//! - [`SseLayer`] is the policy of a route: headers, heartbeat, reconnection time, authorization.
+//! - [`Hub`] has topics to publish to and to follow, over a [store](store::EventStore); a
+//!   [`Subscription`] gives a client that comes back every event that it missed, once and in order,
+//!   and tells it when that cannot be.
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")]
+//! # mod example {
+//! use axum::{Router, extract::State, routing::get};
+//! use tower_sse::{Hub, LastEventId, Sse, SseLayer, Subscription};
+//!
+//! fn app(hub: Hub) -> Router {
+//!     Router::new()
+//!         .route("/api/metrics/stream", get(stream))
+//!         .layer(SseLayer::new())
+//!         .with_state(hub)
+//! }
+//!
+//! async fn stream(State(hub): State<Hub>, last: LastEventId) -> Sse<Subscription> {
+//!     Sse::new(hub.subscribe("metrics", last))
+//! }
+//! # }
+//! ```
+//!
+//! # Events of ours
+//!
+//! Beside the application's events a client of a [`Subscription`] may read three more. Each has one
+//! line of JSON and, but for a last one to a client that has no position yet, an id:
+//!
+//! | event | data | when |
+//! |---|---|---|
+//! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here |
+//! | `sse.gap` | `{"reason":"..","missed":n}` | before the event behind a [gap](GapReason); `missed` where it is known |
+//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `unavailable` |
+//!
+//! Clients that do not listen for them never see them.
+//!
+//! # Features
+//!
+//! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
+//! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//!
+//! Streams have to be polled within a Tokio runtime, which both frameworks do.
+//!
+//! # Nagle's algorithm
+//!
+//! It is on by default in axum and in actix-web and holds small events back for up to 40 ms where
+//! several are under way. Turn it off: `axum::serve(listener.tap_io(|io| ..set_nodelay(true)..), app)`
+//! and `HttpServer::tcp_nodelay(true)`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "actix")]
@@ -36,3 +87,8 @@ pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 
 #[cfg(feature = "actix")]
 pub use actix::{ActixBody, SseMiddleware};
+
+/// The code of the README compiles.
+#[cfg(all(doctest, feature = "axum", feature = "actix"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

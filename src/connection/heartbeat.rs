@@ -68,3 +68,40 @@ impl Heartbeat {
         silence
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sending_does_not_touch_the_timer() {
+        let second = Duration::from_secs(1);
+        let mut heartbeat = Box::pin(Heartbeat::new(Some(15 * second)));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let deadline = |heartbeat: &Heartbeat| heartbeat.timer.as_ref().map(Sleep::deadline);
+
+        heartbeat.as_mut().sent();
+        assert_eq!(deadline(&heartbeat), None, "made at the first silence");
+        let begun = Instant::now();
+        for _ in 0..14 {
+            assert!(heartbeat.as_mut().poll(cx).is_pending());
+            tokio::time::advance(second).await;
+            heartbeat.as_mut().sent();
+            assert_eq!(deadline(&heartbeat), Some(begun + 15 * second));
+        }
+        tokio::time::advance(second).await;
+        assert!(
+            heartbeat.as_mut().poll(cx).is_pending(),
+            "14 s of 15 are left"
+        );
+        assert_eq!(deadline(&heartbeat), Some(begun + 29 * second));
+        tokio::time::advance(14 * second).await;
+        assert!(heartbeat.as_mut().poll(cx).is_ready());
+        assert!(
+            heartbeat.as_mut().poll(cx).is_pending(),
+            "one, however long it took"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! What is counted rather than timed: allocations.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use allocation_counter::measure;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body::Body;
+use serde::Serialize;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_sse::{
+    Event, EventId, Hub, LastEventId, LayerBody, Sse, SseBody, SseLayer, Start, Subscription,
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Update {
+    Metrics {
+        cpu: f64,
+        host: &'static str,
+        labels: [&'static str; 4],
+    },
+}
+
+const UPDATE: Update = Update::Metrics {
+    cpu: 12.5,
+    host: "server-one.example",
+    labels: [
+        "a label",
+        "another label",
+        "a third label",
+        "a fourth label",
+    ],
+};
+
+type Connection = Pin<Box<LayerBody<SseBody<Subscription>>>>;
+
+/// A client behind the layer, with its heartbeat.
+async fn connect(hub: &Hub) -> Connection {
+    let subscription = hub
+        .subscribe("topic", LastEventId::Absent)
+        .start(Start::Live);
+    let response = Sse::new(subscription).into_http_response();
+    let mut response = Some(response);
+    let handler = service_fn(move |_: Request<()>| {
+        let response: Response<_> = response.take().unwrap();
+        async { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let service = SseLayer::new().layer(Cloned(handler));
+    Box::pin(service.oneshot(Request::new(())).await.unwrap().into_body())
+}
+
+/// A handler for one request; the layer asks for a clone but does not use it without a hook.
+struct Cloned<S>(S);
+
+impl<S> Clone for Cloned<S> {
+    fn clone(&self) -> Self {
+        unreachable!("there is no hook")
+    }
+}
+
+impl<S: tower::Service<Request<()>>> tower::Service<Request<()>> for Cloned<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> S::Future {
+        self.0.call(request)
+    }
+}
+
+/// Polls as a server does, until nothing is left, and returns how many bytes came.
+fn drain<B>(body: &mut Pin<Box<B>>) -> usize
+where
+    B: Body<Data = bytes::Bytes>,
+{
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut bytes = 0;
+    while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(cx) {
+        bytes += frame.into_data().map_or(0, |data| data.len());
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_client_that_gets_an_event_allocates_nothing() {
+    let hub = Hub::new();
+    let topic = hub.topic::<Update>("topic").unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(connect(&hub).await);
+    }
+    // The first event brings the reconnection time along, and every client its timer and its slot.
+    for round in 0..10 {
+        topic.publish(&UPDATE).await.unwrap();
+        // The reader runs on this thread, and only here.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let mut bytes = Vec::with_capacity(clients.len());
+        let counted = measure(|| bytes.extend(clients.iter_mut().map(drain)));
+        if round >= 2 {
+            assert!(bytes.iter().all(|bytes| *bytes > 100), "{bytes:?}");
+            assert_eq!(counted.count_total, 0, "in round {round}");
+        }
+    }
+}
+
+#[test]
+fn an_event_is_encoded_with_one_allocation() {
+    let id = EventId::from_static("1");
+    // The thread keeps the buffer that JSON is written to.
+    drop(Event::json(&UPDATE));
+    let (mut made, mut encoded) = (None, None);
+    assert_eq!(
+        measure(|| made = Some(Event::json(&UPDATE).unwrap())).count_total,
+        1
+    );
+    let event = made.unwrap().id(id);
+    assert_eq!(measure(|| encoded = Some(event.encode())).count_total, 1);
+    assert!(
+        encoded
+            .unwrap()
+            .starts_with(b"event: metrics\ndata: {\"cpu\"")
+    );
+
+    let mut body = Box::pin(
+        Sse::new(stream::iter([UPDATE]))
+            .into_http_response()
+            .into_body(),
+    );
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(body.as_mut().poll_frame(cx).is_ready(), "the comment");
+    let mut frame = None;
+    assert_eq!(
+        measure(|| frame = Some(body.as_mut().poll_frame(cx))).count_total,
+        1
+    );
+    assert!(matches!(frame, Some(Poll::Ready(Some(Ok(frame)))) if frame.is_data()));
+}
