@@ -105,7 +105,8 @@ pub(super) struct Follower {
     state: State,
     cursor: Option<Position>,
     announce: Announce,
-    /// Whether this connection has found its place, so that an eviction is its own slowness.
+    /// Whether something was sent, so that an eviction from now on is this connection's slowness. A
+    /// window that has not come as far as the log proves nothing about a client that resumes.
     settled: bool,
     /// Whether the store has said that nothing follows the cursor.
     at_head: bool,
@@ -238,7 +239,6 @@ impl Follower {
                 None
             }
             Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
-                self.settled = true;
                 return Some(match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
                     None if unavailable => Poll::Ready(self.end_unavailable()),
@@ -260,7 +260,10 @@ impl Follower {
     fn take_announcement(&mut self, cursor: Position) -> Option<Step> {
         match std::mem::replace(&mut self.announce, Announce::Nothing) {
             Announce::Nothing => None,
-            Announce::Open => Some(Step::Open(cursor)),
+            Announce::Open => {
+                self.settled = true;
+                Some(Step::Open(cursor))
+            }
             Announce::Gap(gap) => Some(Step::Gap(gap, cursor)),
         }
     }

@@ -15,6 +15,8 @@ mod load;
 mod memory;
 mod resume;
 mod servers;
+mod story;
+mod tidy;
 mod whatwg;
 mod wire;
 
