@@ -9,8 +9,13 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, dev::Payload,
-    error::ErrorInternalServerError, http::StatusCode,
+    FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError,
+    dev::Payload,
+    error::ErrorInternalServerError,
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
 };
 
 use crate::{
@@ -32,9 +37,23 @@ impl<S: 'static> Responder for Sse<S> {
         let mut response = HttpResponse::Ok()
             .content_type(head::EVENT_STREAM)
             .body(body::StreamBody::new(connection));
-        head::complete(response.headers_mut());
+        complete(response.headers_mut());
         response.extensions_mut().insert(settings);
         response
+    }
+}
+
+/// Adds what an event stream needs to arrive event by event.
+///
+/// actix's `Compress` holds events back until its buffer is full, and passes over nothing but what
+/// has an encoding already. So here, and only here, the header says that there is none.
+fn complete(headers: &mut HeaderMap) {
+    head::complete(headers);
+    if !headers.contains_key(header::CONTENT_ENCODING) {
+        headers.insert(
+            header::CONTENT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
     }
 }
 

@@ -28,7 +28,8 @@ pub use service::{ResponseFuture, SseService};
 ///
 /// - sends the head and a comment line at once,
 /// - completes the headers: `Cache-Control: no-cache, no-transform`, `X-Accel-Buffering: no`, and
-///   `Connection: keep-alive` on HTTP/1.1; what the handler has set stays,
+///   `Connection: keep-alive` on HTTP/1.1; what the handler has set stays; in actix-web also
+///   `Content-Encoding: identity`, so that its `Compress` does not hold events back,
 /// - sends a [heartbeat](Self::heartbeat) after silence, where a line of the stream starts,
 /// - sends a [reconnection time](Self::retry) with the first event,
 /// - answers `HEAD` with the headers.

@@ -203,7 +203,7 @@ where
             response.map_body(|_, body| ActixBody::passed(body)),
         );
     }
-    head::complete(response.headers_mut());
+    super::complete(response.headers_mut());
     let is_head = request.method() == Method::HEAD;
     let settings = response.extensions().get::<Settings>().cloned();
     let response = match settings {

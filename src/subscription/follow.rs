@@ -9,8 +9,8 @@
 //! There are two places to read from, and each keeps the invariant by itself:
 //!
 //! - The *window* of the feed is a contiguous run of the log (see `Window`). A cursor inside it, or
-//!   at its base, gets the frames behind it. One at the end, or beyond, waits. Any other cursor gets
-//!   nothing.
+//!   at its base, gets the frames behind it. One at the end waits, and so does one beyond the end if
+//!   the store has said that it is the head of the log. Any other cursor gets nothing.
 //! - The *store* answers a read after the cursor with the records that follow it, or says that it
 //!   cannot. Every record names its predecessor, so a page with a hole shows the hole.
 //!
@@ -23,8 +23,8 @@
 //! No wake-up is lost between looking and waiting: both happen under the lock under which the window
 //! is pushed to and the wakers are taken ([`Listener::poll`]). No append is lost between the store and
 //! the window: a wake-up that comes while the reader reads makes it read again, a wake-up that does
-//! not come at all is made up for by the slow round, and a follower that has read further than the
-//! window tells the reader itself.
+//! not come at all is made up for by the slow round, and a follower that is further than the window
+//! tells the reader itself.
 //!
 //! Only what the store says, or a hole in what it sent, makes a gap; and a gap is announced before
 //! anything behind it, with the position behind it as its id, so that a client that drops there
@@ -110,8 +110,6 @@ pub(super) struct Follower {
     settled: bool,
     /// Whether the store has said that nothing follows the cursor.
     at_head: bool,
-    /// Whether the reader was told that the cursor is beyond the window.
-    told: bool,
     outage: Option<Outage>,
 }
 
@@ -149,7 +147,6 @@ impl Follower {
             announce,
             settled: false,
             at_head: false,
-            told: false,
             outage: None,
         };
         if cursor.is_none() {
@@ -233,9 +230,11 @@ impl Follower {
                 self.read(ReadFrom::After(cursor));
                 None
             }
-            Polled::AtEnd { beyond: true, .. } if !self.told => {
+            // Further than the window, which may be late; or further than the log, which only the
+            // store can tell.
+            Polled::AtEnd { beyond: true, .. } if !self.at_head => {
                 feeds.read_soon(&listener.feed);
-                self.told = true;
+                self.read(ReadFrom::After(cursor));
                 None
             }
             Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
@@ -254,7 +253,6 @@ impl Follower {
         self.announce = Announce::Nothing;
         self.settled = true;
         self.at_head = false;
-        self.told = false;
     }
 
     fn take_announcement(&mut self, cursor: Position) -> Option<Step> {

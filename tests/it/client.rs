@@ -9,9 +9,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    time::timeout,
 };
 
 use crate::whatwg::{self, Parsed};
+
+/// Only ever reached by what hangs.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits for what comes without delay, so that a hang is a failure.
 #[track_caller]
@@ -20,7 +24,7 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 async fn in_time<F: Future>(future: F, caller: &Location<'_>) -> F::Output {
-    match tokio::time::timeout(Duration::from_secs(30), future).await {
+    match timeout(DEADLINE, future).await {
         Ok(output) => output,
         Err(_) => panic!("nothing came, at {caller}"),
     }
@@ -272,12 +276,23 @@ impl Response {
         self.read_until(enough, Location::caller())
     }
 
+    // Heartbeats do not count as progress.
     async fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool, caller: &Location<'_>) {
-        while !enough(&self.seen) {
-            let end = in_time(self.more(), caller).await;
-            let seen = String::from_utf8_lossy(&self.seen);
-            assert_eq!(end, None, "the body ends too early at {caller}: {seen}");
-        }
+        let read = async {
+            while !enough(&self.seen) {
+                if self.more().await.is_some() {
+                    return false;
+                }
+            }
+            true
+        };
+        let read = timeout(DEADLINE, read).await;
+        let seen = String::from_utf8_lossy(&self.seen);
+        assert_eq!(
+            read,
+            Ok(true),
+            "more was to come than {seen:?}, at {caller}"
+        );
     }
 
     /// Reads until there are this many events, and returns all.

@@ -14,7 +14,7 @@ use tower_sse::{Denial, Grant, RequestView, Sse, SseLayer, StatusCode};
 
 use crate::{
     client::{End, Protocol, Request, Response},
-    servers::{Answer, Kind, Seen, Site, Streamed, Whole, on},
+    servers::{Answer, Kind, Seen, Server, Site, Streamed, Whole, on},
 };
 
 /// A stream of ours or of somebody else, by the path, that never has an event.
@@ -158,16 +158,24 @@ async fn head_request_gets_the_head_and_the_stream_is_not_polled() {
             _ => silent(seen),
         }
     });
-    let site = site.layer(SseLayer::new());
+    let story = async |server: &Server, path| {
+        let request = Request::new("HEAD", path).header("connection", "close");
+        let mut response = server.client().await.send(request).await;
+        check_head(&response);
+        assert_ne!(response.end().await, End::Broken);
+        assert_eq!(response.text(), "");
+        assert_eq!(polls.load(Ordering::SeqCst), 0);
+    };
+    let layered = site.clone().layer(SseLayer::new());
+    on(&Kind::ALL, &layered, async |server| {
+        story(server, "/ours").await;
+        story(server, "/foreign").await;
+    })
+    .await;
     on(&Kind::ALL, &site, async |server| {
-        let client = server.client().await;
-        for path in ["/ours", "/foreign"] {
-            let request = |method| Request::new(method, path).header("connection", "close");
-            let mut response = client.send(request("HEAD")).await;
-            check_head(&response);
-            assert_ne!(response.end().await, End::Broken);
-            assert_eq!(response.text(), "");
-            assert_eq!(polls.load(Ordering::SeqCst), 0);
+        // Over HTTP/2 hyper leaves the body of a HEAD to its services.
+        if server.kind != Kind::TowerHttp2 {
+            story(server, "/ours").await;
         }
     })
     .await;
@@ -222,6 +230,7 @@ async fn received(mut response: Response) -> (u16, Vec<(String, String)>, String
     let text = response.text().to_owned();
     let mut headers = response.headers;
     headers.retain(|(name, _)| name != "date");
+    headers.sort_unstable();
     (response.status, headers, text, end)
 }
 

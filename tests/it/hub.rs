@@ -1,6 +1,11 @@
 //! What a subscriber of a hub can rely on.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -11,7 +16,10 @@ use tower_sse::{
     store::{Append, MemoryStore, NewRecord, Position},
 };
 
-use crate::faulty::{Fault, FaultyStore};
+use crate::{
+    faulty::{Fault, FaultyStore},
+    resume::Flag,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -401,11 +409,17 @@ fn a_reader_whose_runtime_ends_is_started_again_on_another() {
         second.block_on(other.next()).unwrap().event_type(),
         "sse.open"
     );
-    let waiting =
-        std::thread::spawn(move || second.block_on(other.next()).unwrap().data().to_owned());
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(Arc::clone(&flag));
+    let entered = second.enter();
+    let waits = other.poll_next_unpin(&mut Context::from_waker(&waker));
+    assert!(waits.is_pending() && !flag.take());
     drop(first);
-    runtime().block_on(publish(&hub, 0..1));
-    assert_eq!(waiting.join().unwrap(), "0");
+    assert!(flag.take(), "to start the reader where this one runs");
+    second.block_on(publish(&hub, 0..1));
+    assert_eq!(second.block_on(other.next()).unwrap().data(), "0");
+    drop(entered);
+    drop(second);
     assert_eq!(
         runtime().block_on(events.next()).unwrap().data(),
         "0",

@@ -477,6 +477,7 @@ where
     let mut connections = JoinSet::new();
     loop {
         let (socket, _) = listener.accept().await.unwrap();
+        socket.set_nodelay(true).unwrap();
         let service = TowerToHyperService::new(service.clone());
         // A connection ends with an error where a body does, or where its client is gone.
         connections.spawn(async move {
