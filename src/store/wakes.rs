@@ -9,7 +9,10 @@ use crate::topic_name::TopicName;
 /// A clone tells the same readers. Waking is cheap, never waits for a reader, and does nothing for a
 /// topic that nobody follows.
 #[derive(Clone)]
-pub struct Wakes(Arc<dyn Fn(Option<&TopicName>) + Send + Sync>);
+pub struct Wakes(Arc<Wake>);
+
+/// Takes the topic, or `None` for all.
+type Wake = dyn Fn(Option<&TopicName>) + Send + Sync;
 
 impl Wakes {
     /// Makes a receiver of wake-ups that calls `wake` with the topic, or with `None` for all.

@@ -246,10 +246,6 @@ async fn events_before_a_failure_arrive_at_a_client_that_stalls() {
         (1, 10),
         (1, 40_000),
         (40, 5_000),
-        (7, 60_000),
-        (60, 10_000),
-        (300, 2_000),
-        (2, 1_000_000),
     ];
     for (count, size) in sizes {
         let story = Story::new(count, size);
@@ -257,11 +253,8 @@ async fn events_before_a_failure_arrive_at_a_client_that_stalls() {
         let site = Site::new(move |seen| told.answer(&seen));
         let site = site.send_buffer(8 * 1024).layer(SseLayer::new());
         on(&Kind::ALL, &site, async |server| {
-            let client = server
-                .slow_client(std::env::var("WIN").unwrap().parse().unwrap())
-                .await;
+            let client = server.slow_client(16 * 1024).await;
             for path in ["/error", "/panic", "/foreign-error", "/clean"] {
-                let begun = std::time::Instant::now();
                 story.failed.store(false, Ordering::SeqCst);
                 let mut response = client.get(path).await;
                 soon(read_slowly(&mut response, &story.failed)).await;
@@ -271,11 +264,6 @@ async fn events_before_a_failure_arrive_at_a_client_that_stalls() {
                 };
                 assert_eq!(response.end().await, expected, "{path} {count} {size}");
                 check_seen(&response, &story);
-                eprintln!(
-                    "TIME {:?} {path} {count} {size} {:?}",
-                    server.kind,
-                    begun.elapsed()
-                );
             }
         })
         .await;

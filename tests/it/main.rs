@@ -4,6 +4,7 @@
 mod adapters;
 mod bad_input;
 mod client;
+mod compression;
 mod failure;
 mod faulty;
 mod foreign;

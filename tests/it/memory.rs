@@ -106,7 +106,7 @@ async fn positions_that_cannot_go_on_are_told_apart() {
     };
     assert_eq!(read(start).await, Read::Evicted(evicted));
     assert_eq!(read(at(6)).await, Read::Ahead(end));
-    let elsewhere = MemoryStore::new().heads(&[topic.clone()]).await.unwrap()[0];
+    let elsewhere = head(&MemoryStore::new(), &topic).await;
     assert_eq!(read(elsewhere).await, Read::UnknownEpoch(end));
     let other = head(&store, &TopicName::from_static("other")).await;
     assert_eq!(

@@ -44,6 +44,9 @@ impl Flag {
 
 type Events = Pin<Box<dyn Stream<Item = Event>>>;
 
+/// Resolves to whether the outcome is unknown.
+type Publishing = Pin<Box<dyn Future<Output = bool>>>;
+
 /// A client that keeps its last event id over its connections, and checks all that it reads.
 struct Client {
     connection: Option<(Events, Arc<Flag>)>,
@@ -70,7 +73,7 @@ struct Run {
     store: HostileStore,
     hubs: Vec<Hub>,
     clients: Vec<Client>,
-    publishing: Vec<(Pin<Box<dyn Future<Output = bool>>>, Arc<Flag>)>,
+    publishing: Vec<(Publishing, Arc<Flag>)>,
     next: u64,
     tally: Tally,
 }
