@@ -10,11 +10,12 @@ use std::{
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError,
+    body::BoxBody,
     dev::Payload,
     error::ErrorInternalServerError,
     http::{
-        StatusCode,
-        header::{self, HeaderMap, HeaderValue},
+        ConnectionType, Method, StatusCode, Version,
+        header::{self, HeaderValue},
     },
 };
 
@@ -29,31 +30,41 @@ pub use middleware::SseMiddleware;
 const ACTIX_BUFFER: usize = 32 * 1024;
 
 impl<S: 'static> Responder for Sse<S> {
-    type Body = actix_web::body::BoxBody;
+    type Body = BoxBody;
 
-    fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let settings = Settings::default();
-        let connection = self.into_connection(settings.clone(), ACTIX_BUFFER);
-        let mut response = HttpResponse::Ok()
-            .content_type(head::EVENT_STREAM)
-            .body(body::StreamBody::new(connection));
-        complete(response.headers_mut());
+        let mut response = HttpResponse::Ok();
+        response.content_type(head::EVENT_STREAM);
+        let mut response = if request.method() == Method::HEAD {
+            // actix would wait for the body before it sends the head.
+            response.body(ActixBody::<BoxBody>::head())
+        } else {
+            let connection = self.into_connection(settings.clone(), ACTIX_BUFFER);
+            response.body(body::StreamBody::new(connection))
+        };
+        complete(&mut response, request.version());
         response.extensions_mut().insert(settings);
         response
     }
 }
 
 /// Adds what an event stream needs to arrive event by event.
-///
-/// actix's `Compress` holds events back until its buffer is full, and passes over nothing but what
-/// has an encoding already. So here, and only here, the header says that there is none.
-fn complete(headers: &mut HeaderMap) {
+fn complete<B>(response: &mut HttpResponse<B>, version: Version) {
+    if version < Version::HTTP_11 {
+        // A client of HTTP/1.0 knows no chunks: its body ends with the connection.
+        response.head_mut().no_chunking(true);
+        response
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    let headers = response.headers_mut();
     head::complete(headers);
+    // actix's `Compress` holds events back until its buffer is full, and passes over nothing but what
+    // has an encoding already. So here, and only here, the header says that there is none.
     if !headers.contains_key(header::CONTENT_ENCODING) {
-        headers.insert(
-            header::CONTENT_ENCODING,
-            HeaderValue::from_static("identity"),
-        );
+        let identity = HeaderValue::from_static("identity");
+        headers.insert(header::CONTENT_ENCODING, identity);
     }
 }
 

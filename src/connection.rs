@@ -23,6 +23,9 @@ use heartbeat::Heartbeat;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
+/// How much hyper holds back, in bytes, where it copies what a body gives it.
+pub(crate) const HYPER_BUFFER: usize = 448 * 1024;
+
 /// What a connection sends: bytes of an event stream, however they are made.
 pub(crate) trait Source {
     /// Whether the bytes are somebody else's, cut anywhere. Those of ours are whole blocks.

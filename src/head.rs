@@ -25,8 +25,11 @@ impl Headers for http::HeaderMap {
     }
 }
 
-/// Whether the response is an event stream, by the essence of its media type.
-pub(crate) fn is_event_stream(headers: &impl Headers) -> bool {
+/// Whether the response is an event stream, by its status and the essence of its media type.
+pub(crate) fn is_event_stream(status: u16, headers: &impl Headers) -> bool {
+    if status != 200 {
+        return false;
+    }
     let essence = headers
         .get("content-type")
         .and_then(|value| value.split(|b| *b == b';').next());

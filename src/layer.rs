@@ -9,7 +9,11 @@ mod service;
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use crate::{connection::Decoration, store::BoxFuture};
+use crate::{
+    connection::{Decoration, Settings},
+    head::{self, Headers},
+    store::BoxFuture,
+};
 
 pub(crate) use answer::Answer;
 use authorize::DynAuthorize;
@@ -101,10 +105,33 @@ impl SseLayer {
         Duration::from_millis(fastrand::u64(millis(start)..=millis(end)))
     }
 
-    pub(crate) fn decoration(&self) -> Decoration {
-        Decoration {
-            heartbeat: self.heartbeat,
-            retry: Some(self.retry_time()),
+    /// What becomes of the body of an event stream that passes.
+    ///
+    /// `settings` are those that the response carries: it is ours, or a layer further in has seen it.
+    pub(crate) fn treat(
+        &self,
+        headers: &impl Headers,
+        is_head: bool,
+        settings: Option<&Settings>,
+    ) -> Treatment {
+        let fill = |settings: &Settings| {
+            settings.fill(Decoration {
+                heartbeat: self.heartbeat,
+                retry: Some(self.retry_time()),
+            });
+        };
+        match settings {
+            _ if is_head => Treatment::Head,
+            Some(settings) => {
+                fill(settings);
+                Treatment::Pass
+            }
+            None if head::is_identity(headers) => {
+                let settings = Settings::default();
+                fill(&settings);
+                Treatment::Decorate(settings)
+            }
+            None => Treatment::Pass,
         }
     }
 
@@ -134,6 +161,15 @@ impl SseLayer {
                 .map_err(|denial| Answer::denied(denial, accept.as_deref(), retry))
         }))
     }
+}
+
+/// What becomes of a body.
+pub(crate) enum Treatment {
+    Pass,
+    /// It is not sent, and so never polled: nothing is subscribed.
+    Head,
+    /// It is wrapped, and the response carries these on, so that no layer wraps it again.
+    Decorate(Settings),
 }
 
 /// The way to the handler.

@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use sealed::Piece;
 
 use crate::{
-    connection::{BoxError, Connection, Settings, Source, StreamFailed, caught},
+    connection::{BoxError, Connection, HYPER_BUFFER, Settings, Source, StreamFailed, caught},
     event::{EncodeError, IntoEvent, Sealed as _},
     head,
     subscription::Subscription,
@@ -23,9 +23,6 @@ use crate::{
 
 /// How much is joined into one piece of the body, in bytes, while a stream has more.
 const MAX_CHUNK: usize = 64 * 1024;
-
-/// How much hyper holds back where it copies what a body gives it.
-const HYPER_BUFFER: usize = 448 * 1024;
 
 /// A response that sends events.
 ///

@@ -55,6 +55,8 @@ pin_project! {
     enum Kind<B> {
         Passed { #[pin] body: B },
         Text { text: Bytes },
+        // Of a stream whose head only is asked for: it has no length.
+        Head,
         Decorated { #[pin] body: StreamBody<Foreign<B>> },
     }
 }
@@ -65,6 +67,11 @@ impl<B> ActixBody<B> {
         Self {
             kind: Kind::Passed { body },
         }
+    }
+
+    /// That of a stream whose head only is asked for.
+    pub(super) fn head() -> Self {
+        Self { kind: Kind::Head }
     }
 
     pub(super) fn text(text: Bytes) -> Self {
@@ -94,7 +101,7 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
         match &self.kind {
             Kind::Passed { body } => body.size(),
             Kind::Text { text } => text.size(),
-            Kind::Decorated { .. } => BodySize::Stream,
+            Kind::Head | Kind::Decorated { .. } => BodySize::Stream,
         }
     }
 
@@ -105,6 +112,7 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
         match self.project().kind.project() {
             Project::Passed { body } => body.poll_next(cx).map_err(Into::into),
             Project::Text { text } => Pin::new(text).poll_next(cx).map_err(Into::into),
+            Project::Head => Poll::Ready(None),
             Project::Decorated { body } => body.poll_next(cx).map_err(Into::into),
         }
     }
@@ -113,7 +121,7 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
         match self.kind {
             Kind::Passed { body } => body.try_into_bytes().map_err(Self::passed),
             Kind::Text { text } => Ok(text),
-            Kind::Decorated { .. } => Err(self),
+            Kind::Head | Kind::Decorated { .. } => Err(self),
         }
     }
 }
@@ -144,6 +152,7 @@ impl<B> fmt::Debug for ActixBody<B> {
         f.write_str(match self.kind {
             Kind::Passed { .. } => "ActixBody::Passed",
             Kind::Text { .. } => "ActixBody::Text",
+            Kind::Head => "ActixBody::Head",
             Kind::Decorated { .. } => "ActixBody::Decorated",
         })
     }

@@ -14,13 +14,14 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
     http::{Method, StatusCode, header},
 };
+use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::body::ActixBody;
 use crate::{
     connection::Settings,
     head::{self, Headers},
-    layer::{Answer, Entry, Grant, RequestView, SseLayer},
+    layer::{Answer, Entry, Grant, RequestView, SseLayer, Treatment},
     store::BoxFuture,
 };
 
@@ -188,7 +189,7 @@ fn respond<B>(answer: Answer) -> HttpResponse<ActixBody<B>> {
     }
     response
         .message_body(ActixBody::text(answer.body))
-        .unwrap_or_else(|_| HttpResponse::with_body(status, ActixBody::text(bytes::Bytes::new())))
+        .unwrap_or_else(|_| HttpResponse::with_body(status, ActixBody::text(Bytes::new())))
 }
 
 /// The connection header is actix's own to write.
@@ -197,28 +198,22 @@ where
     B: MessageBody + 'static,
 {
     let (request, mut response) = response.into_parts();
-    if !head::is_event_stream(response.headers()) {
+    if !head::is_event_stream(response.status().as_u16(), response.headers()) {
         return ServiceResponse::new(
             request,
             response.map_body(|_, body| ActixBody::passed(body)),
         );
     }
-    super::complete(response.headers_mut());
+    super::complete(&mut response, request.version());
     let is_head = request.method() == Method::HEAD;
     let settings = response.extensions().get::<Settings>().cloned();
-    let response = match settings {
-        _ if is_head => response.map_body(|_, _| ActixBody::text(bytes::Bytes::new())),
-        Some(settings) => {
-            settings.fill(layer.decoration());
-            response.map_body(|_, body| ActixBody::passed(body))
-        }
-        None if head::is_identity(response.headers()) => {
-            let settings = Settings::default();
-            settings.fill(layer.decoration());
+    let response = match layer.treat(response.headers(), is_head, settings.as_ref()) {
+        Treatment::Pass => response.map_body(|_, body| ActixBody::passed(body)),
+        Treatment::Head => response.map_body(|_, _| ActixBody::head()),
+        Treatment::Decorate(settings) => {
             response.extensions_mut().insert(settings.clone());
             response.map_body(|_, body| ActixBody::decorated(body, settings))
         }
-        None => response.map_body(|_, body| ActixBody::passed(body)),
     };
     ServiceResponse::new(request, response)
 }

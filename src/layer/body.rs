@@ -7,14 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::header;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Answer;
-use crate::connection::{BoxError, Connection, Settings, Source};
-
-/// How much hyper holds back where it copies what a body gives it.
-const HYPER_BUFFER: usize = 448 * 1024;
+use crate::connection::{BoxError, Connection, HYPER_BUFFER, Settings, Source};
 
 pin_project! {
     /// The body of a response that has passed an [`SseLayer`](super::SseLayer).
@@ -29,6 +27,8 @@ pin_project! {
     enum Kind<B> {
         Passed { #[pin] body: B },
         Text { text: Option<Bytes> },
+        // Of a stream whose head only is asked for: it has no length.
+        Head,
         Decorated { #[pin] connection: Connection<Foreign<B>> },
     }
 }
@@ -41,8 +41,9 @@ impl<B> LayerBody<B> {
         }
     }
 
-    pub(super) fn empty() -> Self {
-        Self::text(Bytes::new())
+    /// That of a stream whose head only is asked for.
+    pub(super) fn head() -> Self {
+        Self { kind: Kind::Head }
     }
 
     fn text(text: Bytes) -> Self {
@@ -52,10 +53,20 @@ impl<B> LayerBody<B> {
         }
     }
 
-    pub(super) fn answer(answer: Answer) -> http::Response<Self> {
-        let mut response = http::Response::new(Self::text(answer.body));
+    pub(super) fn answer(answer: Answer, is_head: bool) -> http::Response<Self> {
+        let len = answer.body.len();
+        // Over HTTP/2 hyper sends a body to HEAD, too, if there is one.
+        let body = if is_head {
+            Self::head()
+        } else {
+            Self::text(answer.body)
+        };
+        let mut response = http::Response::new(body);
         *response.status_mut() = answer.status;
         response.headers_mut().extend(answer.headers);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, len.into());
         response
     }
 }
@@ -89,6 +100,7 @@ where
         match self.project().kind.project() {
             Project::Passed { body } => body.poll_frame(cx).map_err(Into::into),
             Project::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Project::Head => Poll::Ready(None),
             Project::Decorated { connection } => {
                 let bytes = ready!(connection.poll_bytes(cx));
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes?))))
@@ -100,6 +112,7 @@ where
         match &self.kind {
             Kind::Passed { body } => body.is_end_stream(),
             Kind::Text { text } => text.is_none(),
+            Kind::Head => true,
             Kind::Decorated { connection } => connection.has_ended(),
         }
     }
@@ -110,7 +123,7 @@ where
             Kind::Text { text } => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Kind::Decorated { .. } => SizeHint::default(),
+            Kind::Head | Kind::Decorated { .. } => SizeHint::default(),
         }
     }
 }
@@ -154,6 +167,7 @@ impl<B> fmt::Debug for LayerBody<B> {
         f.write_str(match self.kind {
             Kind::Passed { .. } => "LayerBody::Passed",
             Kind::Text { .. } => "LayerBody::Text",
+            Kind::Head => "LayerBody::Head",
             Kind::Decorated { .. } => "LayerBody::Decorated",
         })
     }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Answer, Entry, Grant, LayerBody, RequestView, SseLayer};
+use super::{Answer, Entry, Grant, LayerBody, RequestView, SseLayer, Treatment};
 use crate::{
     connection::{BoxError, Settings},
     head::{self, Version},
@@ -137,7 +137,7 @@ where
                     let answer = answer
                         .take()
                         .expect("a future is not polled after it was ready");
-                    return Poll::Ready(Ok(LayerBody::answer(answer)));
+                    return Poll::Ready(Ok(LayerBody::answer(answer, this.context.head)));
                 }
                 Project::Asked { decision, call } => match ready!(decision.as_mut().poll(cx)) {
                     Err(answer) => State::Refused {
@@ -164,23 +164,19 @@ impl RequestContext {
         B::Error: Into<BoxError>,
     {
         let (mut head, body) = response.into_parts();
-        if !head::is_event_stream(&head.headers) {
+        if !head::is_event_stream(head.status.as_u16(), &head.headers) {
             return Response::from_parts(head, LayerBody::passed(body));
         }
         head::complete(&mut head.headers);
         self.version.complete(&mut head.headers);
-        let body = if self.head {
-            LayerBody::empty()
-        } else if let Some(settings) = head.extensions.get::<Settings>() {
-            settings.fill(self.layer.decoration());
-            LayerBody::passed(body)
-        } else if head::is_identity(&head.headers) {
-            let settings = Settings::default();
-            settings.fill(self.layer.decoration());
-            head.extensions.insert(settings.clone());
-            LayerBody::decorated(body, settings)
-        } else {
-            LayerBody::passed(body)
+        let settings = head.extensions.get::<Settings>();
+        let body = match self.layer.treat(&head.headers, self.head, settings) {
+            Treatment::Pass => LayerBody::passed(body),
+            Treatment::Head => LayerBody::head(),
+            Treatment::Decorate(settings) => {
+                head.extensions.insert(settings.clone());
+                LayerBody::decorated(body, settings)
+            }
         };
         Response::from_parts(head, body)
     }

@@ -242,11 +242,7 @@ async fn read_slowly(response: &mut Response, failed: &AtomicBool) {
 
 #[tokio::test]
 async fn events_before_a_failure_arrive_at_a_client_that_stalls() {
-    let sizes = [
-        (1, 10),
-        (1, 40_000),
-        (40, 5_000),
-    ];
+    let sizes = [(1, 10), (1, 40_000), (40, 5_000)];
     for (count, size) in sizes {
         let story = Story::new(count, size);
         let told = story.clone();
