@@ -103,7 +103,7 @@ mod of_axum {
             .route("/perhaps", get(perhaps))
             .layer(SseLayer::new())
             .with_state(hub.clone());
-        Server::of_axum(listen(None), app)
+        Server::of_axum(listen(), app)
     }
 }
 
@@ -143,7 +143,7 @@ mod of_actix {
     }
 
     pub(super) async fn server(hub: &Hub) -> Server {
-        let listener = listen(None);
+        let listener = listen();
         let address = listener.local_addr().unwrap();
         let hub = hub.clone();
         let server = HttpServer::new(move || {

@@ -1,14 +1,14 @@
 //! A small HTTP client that shows what others hide: the framing of a body, and how it ended.
 
-use std::{io, net::SocketAddr, panic::Location, time::Duration};
+use std::{io, net::SocketAddr, panic::Location, path::PathBuf, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream, unix},
     time::timeout,
 };
 
@@ -64,31 +64,50 @@ impl Request {
     }
 }
 
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    Tcp(SocketAddr),
+    /// Of a socket that holds little.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl From<unix::SocketAddr> for Address {
+    fn from(address: unix::SocketAddr) -> Self {
+        Self::Unix(address.as_pathname().unwrap().to_owned())
+    }
+}
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
 /// Over HTTP/2 all requests share a connection, over HTTP/1 each has its own.
 pub(crate) struct Client {
-    address: SocketAddr,
+    address: Address,
     protocol: Protocol,
-    /// How much is read at a time, and buffered at most.
-    window: Option<u32>,
     http2: Option<http2::SendRequest<Empty<Bytes>>>,
 }
 
+/// How much a client reads at a time.
+const PIECE: u16 = 16 * 1024;
+
 impl Client {
-    pub(crate) async fn connect(
-        address: SocketAddr,
-        protocol: Protocol,
-        window: Option<u32>,
-    ) -> Self {
+    pub(crate) async fn connect(address: Address, protocol: Protocol) -> Self {
         let mut client = Self {
             address,
             protocol,
-            window,
             http2: None,
         };
         if protocol == Protocol::Http2 {
             let io = TokioIo::new(client.socket().await);
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.initial_stream_window_size(window);
+            builder.initial_stream_window_size(u32::from(PIECE));
             let (sender, connection) = soon(builder.handshake(io)).await.unwrap();
             tokio::spawn(connection);
             client.http2 = Some(sender);
@@ -96,12 +115,15 @@ impl Client {
         client
     }
 
-    async fn socket(&self) -> TcpStream {
-        let socket = TcpSocket::new_v4().unwrap();
-        if let Some(window) = self.window {
-            socket.set_recv_buffer_size(window).unwrap();
+    async fn socket(&self) -> Box<dyn Socket> {
+        match &self.address {
+            Address::Tcp(address) => {
+                let socket = TcpStream::connect(address).await.unwrap();
+                socket.set_nodelay(true).unwrap();
+                Box::new(socket)
+            }
+            Address::Unix(path) => Box::new(UnixStream::connect(path).await.unwrap()),
         }
-        soon(socket.connect(self.address)).await.unwrap()
     }
 
     pub(crate) async fn get(&self, target: &str) -> Response {
@@ -138,7 +160,6 @@ impl Client {
 
         let mut body = Http1 {
             socket,
-            piece: self.window.map_or(64 * 1024, |window| window as usize),
             buffer: BytesMut::new(),
             framing: Framing::Close,
         };
@@ -316,8 +337,7 @@ impl Response {
 }
 
 struct Http1 {
-    socket: TcpStream,
-    piece: usize,
+    socket: Box<dyn Socket>,
     buffer: BytesMut,
     framing: Framing,
 }
@@ -333,7 +353,7 @@ enum Framing {
 impl Http1 {
     /// Whether there was more to read.
     async fn fill(&mut self) -> io::Result<bool> {
-        let mut piece = BytesMut::new().limit(self.piece);
+        let mut piece = BytesMut::new().limit(usize::from(PIECE));
         let read = self.socket.read_buf(&mut piece).await?;
         self.buffer.extend_from_slice(piece.get_ref());
         Ok(read > 0)

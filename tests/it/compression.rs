@@ -44,13 +44,13 @@ async fn an_event_arrives_through_the_compression_of_axum() {
         .route("/", get(async || Sse::new(quiet())))
         .layer(SseLayer::new())
         .layer(CompressionLayer::new());
-    check(Server::of_axum(listen(None), app), "/").await;
+    check(Server::of_axum(listen(), app), "/").await;
 }
 
 #[tokio::test]
 async fn an_event_arrives_through_the_compression_of_actix() {
     for path in ["/ours", "/bare", "/foreign"] {
-        let listener = listen(None);
+        let listener = listen();
         let address = listener.local_addr().unwrap();
         let server = HttpServer::new(|| {
             let streams = web::scope("")

@@ -242,14 +242,22 @@ async fn read_slowly(response: &mut Response, failed: &AtomicBool) {
 
 #[tokio::test]
 async fn events_before_a_failure_arrive_at_a_client_that_stalls() {
-    let sizes = [(1, 10), (1, 40_000), (40, 5_000)];
+    let sizes = [
+        (1, 10),
+        (1, 40_000),
+        (40, 5_000),
+        (300, 1_000),
+        (7, 60_000),
+        (60, 10_000),
+        (2, 700_000),
+    ];
     for (count, size) in sizes {
         let story = Story::new(count, size);
         let told = story.clone();
-        let site = Site::new(move |seen| told.answer(&seen));
-        let site = site.send_buffer(8 * 1024).layer(SseLayer::new());
-        on(&Kind::ALL, &site, async |server| {
-            let client = server.slow_client(16 * 1024).await;
+        let site = Site::new(move |seen| told.answer(&seen)).layer(SseLayer::new());
+        for kind in Kind::ALL {
+            let server = site.serve_tight(kind).await;
+            let client = server.client().await;
             for path in ["/error", "/panic", "/foreign-error", "/clean"] {
                 story.failed.store(false, Ordering::SeqCst);
                 let mut response = client.get(path).await;
@@ -258,10 +266,12 @@ async fn events_before_a_failure_arrive_at_a_client_that_stalls() {
                     "/clean" => End::Complete,
                     _ => End::Broken,
                 };
-                assert_eq!(response.end().await, expected, "{path} {count} {size}");
+                let seen = (response.end().await, response.parsed().events.len());
+                assert_eq!(seen, (expected, count), "{path} {size} {kind:?}");
                 check_seen(&response, &story);
             }
-        })
-        .await;
+            drop(client);
+            server.stop().await;
+        }
     }
 }

@@ -18,6 +18,7 @@ use tower_sse::{
 
 use crate::{
     faulty::{Fault, FaultyStore},
+    hostile::HostileStore,
     resume::Flag,
 };
 
@@ -29,16 +30,25 @@ fn topic() -> TopicName {
 
 async fn publish(hub: &Hub, numbers: std::ops::Range<u64>) -> Vec<EventId> {
     let mut ids = Vec::new();
+    let topic = hub.topic::<u64>("topic").unwrap();
     for number in numbers {
-        ids.push(
-            hub.topic::<u64>("topic")
-                .unwrap()
-                .publish(&number)
-                .await
-                .unwrap(),
-        );
+        ids.push(loop {
+            match topic.publish(&number).await {
+                Ok(id) => break id,
+                Err(error) => assert_eq!(error.kind(), PublishErrorKind::NotStored),
+            }
+        });
     }
     ids
+}
+
+/// Runs a test on a store that answers at once, and on one that answers as it likes.
+async fn on_both(limits: impl Fn() -> MemoryStore, test: impl AsyncFn(Hub)) {
+    test(Hub::with_store(limits())).await;
+    for seed in 0..20 {
+        let store = HostileStore::new(limits(), seed, 25).with_certain_outcomes();
+        test(Hub::with_store(store)).await;
+    }
 }
 
 fn after(id: &EventId) -> LastEventId {
@@ -49,7 +59,7 @@ fn after(id: &EventId) -> LastEventId {
 async fn now(events: &mut (impl Stream<Item = Event> + Unpin)) -> Vec<String> {
     let mut texts = Vec::new();
     // On a paused clock this is over as soon as nothing moves any more.
-    while let Ok(Some(event)) = timeout(SECOND, events.next()).await {
+    while let Ok(Some(event)) = timeout(60 * SECOND, events.next()).await {
         texts.push(match event.event_type() {
             "message" => event.data().to_owned(),
             name => format!("{name} {}", event.data()),
@@ -64,45 +74,49 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_client_begins_where_the_handler_says() {
-    let hub = Hub::new();
-    let ids = publish(&hub, 0..5).await;
-    let open = || vec!["sse.open {}".to_owned()];
-    let cases = [
-        (Start::Live, open(), 5..6),
-        (Start::Newest(0), open(), 5..6),
-        (Start::Newest(2), numbers(3..5), 5..6),
-        (Start::All, numbers(0..5), 5..6),
-        (Start::After(ids[1].clone()), numbers(2..5), 5..6),
-        (Start::After(ids[4].clone()), vec![], 5..6),
-    ];
-    let mut streams = Vec::new();
-    for (start, expected, rest) in cases {
-        let subscription = hub
-            .subscribe("topic", LastEventId::Absent)
-            .start(start.clone());
-        let mut events = subscription.events();
-        assert_eq!(now(&mut events).await, expected, "{start:?}");
-        streams.push((start, events, rest));
-    }
-    publish(&hub, 5..6).await;
-    for (start, mut events, rest) in streams {
-        assert_eq!(now(&mut events).await, numbers(rest), "{start:?}");
-    }
+    on_both(MemoryStore::new, async |hub| {
+        let ids = publish(&hub, 0..5).await;
+        let open = || vec!["sse.open {}".to_owned()];
+        let cases = [
+            (Start::Live, open(), 5..6),
+            (Start::Newest(0), open(), 5..6),
+            (Start::Newest(2), numbers(3..5), 5..6),
+            (Start::All, numbers(0..5), 5..6),
+            (Start::After(ids[1].clone()), numbers(2..5), 5..6),
+            (Start::After(ids[4].clone()), vec![], 5..6),
+        ];
+        let mut streams = Vec::new();
+        for (start, expected, rest) in cases {
+            let subscription = hub
+                .subscribe("topic", LastEventId::Absent)
+                .start(start.clone());
+            let mut events = subscription.events();
+            assert_eq!(now(&mut events).await, expected, "{start:?}");
+            streams.push((start, events, rest));
+        }
+        publish(&hub, 5..6).await;
+        for (start, mut events, rest) in streams {
+            assert_eq!(now(&mut events).await, numbers(rest), "{start:?}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_usable_last_event_id_wins_over_the_start() {
-    let hub = Hub::new();
-    let ids = publish(&hub, 0..5).await;
-    for start in [
-        Start::Live,
-        Start::Newest(1),
-        Start::All,
-        Start::After(ids[0].clone()),
-    ] {
-        let mut events = hub.subscribe("topic", after(&ids[2])).start(start).events();
-        assert_eq!(now(&mut events).await, numbers(3..5));
-    }
+    on_both(MemoryStore::new, async |hub| {
+        let ids = publish(&hub, 0..5).await;
+        for start in [
+            Start::Live,
+            Start::Newest(1),
+            Start::All,
+            Start::After(ids[0].clone()),
+        ] {
+            let mut events = hub.subscribe("topic", after(&ids[2])).start(start).events();
+            assert_eq!(now(&mut events).await, numbers(3..5));
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,152 +134,179 @@ async fn on_the_memory_store_a_subscription_is_live_from_when_it_was_made() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_was_only_primed_loses_nothing() {
-    let hub = Hub::new();
-    let mut events = hub.subscribe("topic", LastEventId::Absent).events();
-    let open = events.next().await.unwrap();
-    assert_eq!(open.event_type(), "sse.open");
-    drop(events);
-    publish(&hub, 0..3).await;
-    let id = LastEventId::Id(open.last_event_id().unwrap().into());
-    assert_eq!(
-        now(&mut hub.subscribe("topic", id).events()).await,
-        numbers(0..3)
-    );
+    on_both(MemoryStore::new, async |hub| {
+        let mut events = hub.subscribe("topic", LastEventId::Absent).events();
+        let open = events.next().await.unwrap();
+        assert_eq!(open.event_type(), "sse.open");
+        drop(events);
+        publish(&hub, 0..3).await;
+        let id = LastEventId::Id(open.last_event_id().unwrap().into());
+        assert_eq!(
+            now(&mut hub.subscribe("topic", id).events()).await,
+            numbers(0..3)
+        );
 
-    let mut unprimed = hub
-        .subscribe("empty", LastEventId::Absent)
-        .without_priming()
-        .events();
-    assert!(now(&mut unprimed).await.is_empty());
+        let mut unprimed = hub
+            .subscribe("empty", LastEventId::Absent)
+            .without_priming()
+            .events();
+        assert!(now(&mut unprimed).await.is_empty());
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_says_why_and_where_it_goes_on() {
-    let hub = Hub::with_store(MemoryStore::new().max_events(NonZeroUsize::new(4).unwrap()));
-    let ids = publish(&hub, 0..10).await;
-    let other = Hub::new();
-    let elsewhere = publish(&other, 0..1).await.remove(0);
-    let position: Position = ids[9].as_str().parse().unwrap();
-    let ahead = Position::new(position.epoch(), 99).into();
-    let gap = |data: &str| format!("sse.gap {data}");
-    let evicted = gap(r#"{"reason":"evicted","missed":3}"#);
-    let unknown = gap(r#"{"reason":"unknown"}"#);
-    let cases = [
-        (
-            after(&ids[2]),
-            Start::Live,
-            [vec![evicted], numbers(6..10)].concat(),
-        ),
-        (after(&elsewhere), Start::Live, vec![unknown.clone()]),
-        (
-            after(&elsewhere),
-            Start::Newest(2),
-            [vec![unknown.clone()], numbers(8..10)].concat(),
-        ),
-        (
-            after(&ahead),
-            Start::Live,
-            vec![gap(r#"{"reason":"ahead"}"#)],
-        ),
-        (
-            LastEventId::Id("junk".into()),
-            Start::Live,
-            vec![unknown.clone()],
-        ),
-        (
-            LastEventId::Unusable,
-            Start::All,
-            [vec![unknown.clone()], numbers(6..10)].concat(),
-        ),
-        (
-            LastEventId::Absent,
-            Start::After(EventId::from_static("junk")),
-            vec![unknown],
-        ),
-        (after(&ids[9]), Start::Live, vec![]),
-    ];
-    for (last, start, expected) in cases {
-        let mut events = hub.subscribe("topic", last.clone()).start(start).events();
-        assert_eq!(now(&mut events).await, expected, "{last:?}");
-    }
+    on_both(
+        || MemoryStore::new().max_events(NonZeroUsize::new(4).unwrap()),
+        async |hub| {
+            let ids = publish(&hub, 0..10).await;
+            let other = Hub::new();
+            let elsewhere = publish(&other, 0..1).await.remove(0);
+            let position: Position = ids[9].as_str().parse().unwrap();
+            let ahead = Position::new(position.epoch(), 99).into();
+            let gap = |data: &str| format!("sse.gap {data}");
+            let evicted = gap(r#"{"reason":"evicted","missed":3}"#);
+            let unknown = gap(r#"{"reason":"unknown"}"#);
+            let cases = [
+                (
+                    after(&ids[2]),
+                    Start::Live,
+                    [vec![evicted], numbers(6..10)].concat(),
+                ),
+                (after(&elsewhere), Start::Live, vec![unknown.clone()]),
+                (
+                    after(&elsewhere),
+                    Start::Newest(2),
+                    [vec![unknown.clone()], numbers(8..10)].concat(),
+                ),
+                (
+                    after(&ahead),
+                    Start::Live,
+                    vec![gap(r#"{"reason":"ahead"}"#)],
+                ),
+                (
+                    LastEventId::Id("junk".into()),
+                    Start::Live,
+                    vec![unknown.clone()],
+                ),
+                (
+                    LastEventId::Unusable,
+                    Start::All,
+                    [vec![unknown.clone()], numbers(6..10)].concat(),
+                ),
+                (
+                    LastEventId::Absent,
+                    Start::After(EventId::from_static("junk")),
+                    vec![unknown],
+                ),
+                (after(&ids[9]), Start::Live, vec![]),
+            ];
+            for (last, start, expected) in cases {
+                let mut events = hub.subscribe("topic", last.clone()).start(start).events();
+                assert_eq!(now(&mut events).await, expected, "{last:?}");
+            }
+        },
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_drops_right_after_a_gap_hears_of_it_once() {
-    let hub = Hub::with_store(MemoryStore::new().max_events(NonZeroUsize::new(2).unwrap()));
-    let ids = publish(&hub, 0..6).await;
-    let mut events = hub.subscribe("topic", after(&ids[0])).events();
-    let gap = events.next().await.unwrap();
-    assert_eq!(
-        gap.gap().map(|gap| (gap.reason(), gap.missed())),
-        Some((GapReason::Evicted, Some(3)))
-    );
-    let id = LastEventId::Id(gap.last_event_id().unwrap().into());
-    assert_eq!(
-        now(&mut hub.subscribe("topic", id).events()).await,
-        numbers(4..6)
-    );
+    on_both(
+        || MemoryStore::new().max_events(NonZeroUsize::new(2).unwrap()),
+        async |hub| {
+            let ids = publish(&hub, 0..6).await;
+            let mut events = hub.subscribe("topic", after(&ids[0])).events();
+            let gap = events.next().await.unwrap();
+            assert_eq!(
+                gap.gap().map(|gap| (gap.reason(), gap.missed())),
+                Some((GapReason::Evicted, Some(3)))
+            );
+            let id = LastEventId::Id(gap.last_event_id().unwrap().into());
+            assert_eq!(
+                now(&mut hub.subscribe("topic", id).events()).await,
+                numbers(4..6)
+            );
+        },
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_live_client_that_falls_behind_goes_on_in_the_middle_of_what_is_retained() {
-    let hub = Hub::with_store(MemoryStore::new().max_events(NonZeroUsize::new(8).unwrap()));
-    let hub = hub.window(NonZeroUsize::new(4).unwrap());
-    let mut events = hub.subscribe("topic", LastEventId::Absent).events();
-    assert_eq!(now(&mut events).await, ["sse.open {}"]);
-    publish(&hub, 0..100).await;
-    let gap = r#"sse.gap {"reason":"lagged","missed":96}"#.to_owned();
-    assert_eq!(
-        now(&mut events).await,
-        [vec![gap], numbers(96..100)].concat()
-    );
+    on_both(
+        || MemoryStore::new().max_events(NonZeroUsize::new(8).unwrap()),
+        async |hub| {
+            let hub = hub.window(NonZeroUsize::new(4).unwrap());
+            let mut events = hub.subscribe("topic", LastEventId::Absent).events();
+            assert_eq!(now(&mut events).await, ["sse.open {}"]);
+            publish(&hub, 0..100).await;
+            let read = now(&mut events).await;
+            // What a window still has is not lost.
+            let before = read
+                .iter()
+                .take_while(|event| !event.starts_with("sse"))
+                .count() as u64;
+            let gap = format!(r#"sse.gap {{"reason":"lagged","missed":{}}}"#, 96 - before);
+            let expected = [numbers(0..before), vec![gap], numbers(96..100)];
+            assert_eq!(read, expected.concat());
+        },
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_filter_keeps_back_still_moves_the_client() {
-    let hub = Hub::new();
-    let every_third = |event: &Event| event.decode::<u64>().unwrap().is_multiple_of(3);
-    let filtered = |last| hub.subscribe("topic", last).filter(every_third).events();
-    let mut events = filtered(LastEventId::Absent);
-    publish(&hub, 0..7).await;
-    assert_eq!(now(&mut events).await, ["0", "3", "6"]);
+    on_both(MemoryStore::new, async |hub| {
+        let every_third = |event: &Event| event.decode::<u64>().unwrap().is_multiple_of(3);
+        let filtered = |last| hub.subscribe("topic", last).filter(every_third).events();
+        let mut events = filtered(LastEventId::Absent);
+        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        publish(&hub, 0..7).await;
+        assert_eq!(now(&mut events).await, ["0", "3", "6"]);
 
-    let quiet = |last| {
-        hub.subscribe("topic", last)
-            .filter(|event| event.data() == "last")
-            .events()
-    };
-    let mut events = quiet(LastEventId::Absent);
-    assert_eq!(now(&mut events).await, ["sse.open {}"]);
-    publish(&hub, 7..1007).await;
-    let open = timeout(SECOND, events.next()).await.unwrap().unwrap();
-    assert_eq!(
-        open.event_type(),
-        "sse.open",
-        "so that a resume does not read all of it again"
-    );
-    let position: Position = open.last_event_id().unwrap().parse().unwrap();
-    assert!(position.offset() > 500, "{position}");
+        let quiet = |last| {
+            hub.subscribe("topic", last)
+                .filter(|event| event.data() == "last")
+                .events()
+        };
+        let mut events = quiet(LastEventId::Absent);
+        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        publish(&hub, 7..1007).await;
+        let open = timeout(600 * SECOND, events.next()).await.unwrap().unwrap();
+        assert_eq!(
+            open.event_type(),
+            "sse.open",
+            "so that a resume does not read all of it again"
+        );
+        let position: Position = open.last_event_id().unwrap().parse().unwrap();
+        assert!(position.offset() > 500, "{position}");
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_event_keeps_its_id() {
-    let hub = Hub::new();
-    let note = EventName::from_static("note");
-    let subscription = hub
-        .subscribe("topic", LastEventId::Absent)
-        .filter(|event| event.data() != "1")
-        .filter_map(move |event| {
-            Some(Event::new(format!("<{}>", event.data())).name(note.clone()))
-        });
-    let mut events = subscription.events();
-    let ids = publish(&hub, 0..3).await;
-    for (id, data) in [(&ids[0], "<0>"), (&ids[2], "<2>")] {
-        let event = events.next().await.unwrap();
-        assert_eq!((event.event_type(), event.data()), ("note", data));
-        assert_eq!(event.last_event_id(), Some(id.as_str()));
-        assert_eq!(event.topic(), Some(&topic()));
-    }
+    on_both(MemoryStore::new, async |hub| {
+        let note = EventName::from_static("note");
+        let subscription = hub
+            .subscribe("topic", LastEventId::Absent)
+            .filter(|event| event.data() != "1")
+            .filter_map(move |event| {
+                Some(Event::new(format!("<{}>", event.data())).name(note.clone()))
+            });
+        let mut events = subscription.events();
+        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        let ids = publish(&hub, 0..3).await;
+        for (id, data) in [(&ids[0], "<0>"), (&ids[2], "<2>")] {
+            let event = events.next().await.unwrap();
+            assert_eq!((event.event_type(), event.data()), ("note", data));
+            assert_eq!(event.last_event_id(), Some(id.as_str()));
+            assert_eq!(event.topic(), Some(&topic()));
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -453,23 +494,31 @@ enum Order {
 
 #[tokio::test(start_paused = true)]
 async fn a_topic_takes_typed_events_and_gives_them_back() {
-    let hub = Hub::new();
-    let orders = hub.topic::<Order>("orders").unwrap();
-    let mut events = orders.subscribe(LastEventId::Absent).events();
-    let sent = [
-        Order::Placed { number: 7 },
-        Order::Paid(7, "\u{20ac}".into()),
-        Order::Shipped,
-    ];
-    let last = orders.publish_all(&sent).await.unwrap();
-    for (name, order) in ["placed", "paid", "shipped"].iter().zip(&sent) {
-        let event = events.next().await.unwrap();
-        assert_eq!(event.event_type(), *name);
-        assert_eq!(&event.decode::<Order>().unwrap(), order);
-        if *order == Order::Shipped {
-            assert_eq!(event.last_event_id(), Some(last.as_str()));
+    on_both(MemoryStore::new, async |hub| {
+        let orders = hub.topic::<Order>("orders").unwrap();
+        let mut events = orders.subscribe(LastEventId::Absent).events();
+        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        let sent = [
+            Order::Placed { number: 7 },
+            Order::Paid(7, "\u{20ac}".into()),
+            Order::Shipped,
+        ];
+        let last = loop {
+            match orders.publish_all(&sent).await {
+                Ok(last) => break last,
+                Err(error) => assert_eq!(error.kind(), PublishErrorKind::NotStored),
+            }
+        };
+        for (name, order) in ["placed", "paid", "shipped"].iter().zip(&sent) {
+            let event = events.next().await.unwrap();
+            assert_eq!(event.event_type(), *name);
+            assert_eq!(&event.decode::<Order>().unwrap(), order);
+            if *order == Order::Shipped {
+                assert_eq!(event.last_event_id(), Some(last.as_str()));
+            }
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -537,12 +586,14 @@ fn names_of_topics_are_checked() {
 
 #[tokio::test]
 async fn a_subscription_may_be_dropped_at_any_poll() {
-    let hub = Hub::new();
-    for polls in 0..4 {
-        let mut events = hub.subscribe("topic", LastEventId::Absent).events();
-        for _ in 0..polls {
-            let _ = events.next().now_or_never();
+    on_both(MemoryStore::new, async |hub| {
+        for polls in 0..4 {
+            let mut events = hub.subscribe("topic", LastEventId::Absent).events();
+            for _ in 0..polls {
+                let _ = events.next().now_or_never();
+            }
         }
-    }
-    publish(&hub, 0..1).await;
+        publish(&hub, 0..1).await;
+    })
+    .await;
 }

@@ -3,11 +3,14 @@
 use std::{
     convert::Infallible,
     error::Error,
+    fmt,
     future::ready,
     io,
-    net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -21,6 +24,7 @@ use axum::{
     Router,
     response::{IntoResponse, Response as AxumResponse},
     routing::get,
+    serve::{Listener, ListenerExt},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::poll_fn};
@@ -36,14 +40,14 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, UnixListener},
     sync::oneshot,
     task::{JoinHandle, JoinSet},
 };
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_sse::{Grant, LastEventId, RequestView, Sse, SseLayer};
 
-use crate::client::{Client, Protocol, Response as Received, soon};
+use crate::client::{Address, Client, Protocol, Response as Received, soon};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 type TowerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -176,12 +180,28 @@ macro_rules! actix_app {
     };
 }
 
+/// A server of actix for a site, with one worker.
+macro_rules! actix_server {
+    ($site:expr, $listen:ident, $listener:expr) => {
+        match $site.layers.len() {
+            0 => actix_server!($site, $listen, $listener,),
+            1 => actix_server!($site, $listen, $listener, 0),
+            _ => actix_server!($site, $listen, $listener, 0 1),
+        }
+    };
+    ($site:expr, $listen:ident, $listener:expr, $($layer:literal)*) => {{
+        let (site, listener) = ($site.clone(), $listener.into_std().unwrap());
+        let server = HttpServer::new(move || actix_app!(site, $($layer)*));
+        let server = server.workers(1).disable_signals();
+        server.$listen(listener).unwrap().run()
+    }};
+}
+
 /// One handler for all paths, behind two layers at most, the inner one first.
 #[derive(Clone)]
 pub(crate) struct Site {
     handler: Arc<dyn Fn(Seen) -> Box<dyn Answer> + Send + Sync>,
     layers: Vec<SseLayer>,
-    send_buffer: Option<u32>,
 }
 
 impl Site {
@@ -191,18 +211,11 @@ impl Site {
         Self {
             handler: Arc::new(move |seen| Box::new(handler(seen))),
             layers: Vec::new(),
-            send_buffer: None,
         }
     }
 
     pub(crate) fn layer(mut self, layer: SseLayer) -> Self {
         self.layers.push(layer);
-        self
-    }
-
-    /// Sets how much the kernel holds for each connection.
-    pub(crate) fn send_buffer(mut self, bytes: u32) -> Self {
-        self.send_buffer = Some(bytes);
         self
     }
 
@@ -254,41 +267,46 @@ impl Site {
 
     /// Starts a server for the site on a free port.
     pub(crate) async fn serve(&self, kind: Kind) -> Server {
-        let listener = listen(self.send_buffer);
-        let address = listener.local_addr().unwrap();
-        let running = match kind {
-            Kind::Tower | Kind::PlainIo | Kind::TowerHttp2 => {
-                let service = self.tower().map_request(drop_body as fn(_) -> _);
-                Running::Task(tokio::spawn(accept(listener, kind, service)))
-            }
-            Kind::AxumHttp2 => Running::Task(tokio::spawn(accept(listener, kind, self.axum()))),
+        let listener = listen();
+        if kind == Kind::Actix {
+            let address = listener.local_addr().unwrap();
+            return Server::of_actix(address, actix_server!(self, listen, listener));
+        }
+        // With Nagle's delay, a request on a used connection takes 40 ms.
+        let listener = listener.tap_io(|socket| socket.set_nodelay(true).unwrap());
+        self.serve_http(kind, listener)
+    }
+
+    /// Starts a server on a socket of which the kernel buffers little.
+    pub(crate) async fn serve_tight(&self, kind: Kind) -> Server {
+        static SOCKETS: AtomicUsize = AtomicUsize::new(0);
+        let socket = SOCKETS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tower-sse-{}-{socket}", std::process::id());
+        let listener = UnixListener::bind(std::env::temp_dir().join(name)).unwrap();
+        if kind == Kind::Actix {
+            let address = listener.local_addr().unwrap();
+            return Server::of_actix(address, actix_server!(self, listen_uds, listener));
+        }
+        self.serve_http(kind, listener)
+    }
+
+    fn serve_http<L>(&self, kind: Kind, listener: L) -> Server
+    where
+        L: Listener<Addr: Into<Address> + fmt::Debug>,
+    {
+        let address = listener.local_addr().unwrap().into();
+        let task = match kind {
             Kind::Axum => return Server::of_axum(listener, self.axum()),
-            Kind::Actix => {
-                let (site, listener) = (self.clone(), listener.into_std().unwrap());
-                macro_rules! server {
-                    ($($layer:literal)*) => {
-                        HttpServer::new(move || actix_app!(site, $($layer)*))
-                            .workers(1)
-                            .disable_signals()
-                            .listen(listener)
-                            .unwrap()
-                            .run()
-                    };
-                }
-                return Server::of_actix(
-                    address,
-                    match self.layers.len() {
-                        0 => server!(),
-                        1 => server!(0),
-                        _ => server!(0 1),
-                    },
-                );
+            Kind::AxumHttp2 => tokio::spawn(accept(listener, kind, self.axum())),
+            _ => {
+                let service = self.tower().map_request(drop_body as fn(_) -> _);
+                tokio::spawn(accept(listener, kind, service))
             }
         };
         Server {
             kind,
             address,
-            running,
+            running: Running::Task(task),
         }
     }
 
@@ -332,11 +350,8 @@ impl Site {
 }
 
 /// Listens on a free port.
-pub(crate) fn listen(send_buffer: Option<u32>) -> TcpListener {
+pub(crate) fn listen() -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
-    if let Some(bytes) = send_buffer {
-        socket.set_send_buffer_size(bytes).unwrap();
-    }
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     socket.listen(1024).unwrap()
 }
@@ -389,7 +404,7 @@ impl Kind {
 /// A server that runs.
 pub(crate) struct Server {
     pub(crate) kind: Kind,
-    address: SocketAddr,
+    address: Address,
     running: Running,
 }
 
@@ -400,8 +415,11 @@ enum Running {
 }
 
 impl Server {
-    pub(crate) fn of_axum(listener: TcpListener, app: Router) -> Self {
-        let address = listener.local_addr().unwrap();
+    pub(crate) fn of_axum<L>(listener: L, app: Router) -> Self
+    where
+        L: Listener<Addr: Into<Address> + fmt::Debug>,
+    {
+        let address = listener.local_addr().unwrap().into();
         let (stop, stopped) = oneshot::channel();
         let server = axum::serve(listener, app).with_graceful_shutdown(async {
             let _ = stopped.await;
@@ -413,25 +431,20 @@ impl Server {
         }
     }
 
-    pub(crate) fn of_actix(address: SocketAddr, server: actix_web::dev::Server) -> Self {
+    pub(crate) fn of_actix(address: impl Into<Address>, server: actix_web::dev::Server) -> Self {
         Self {
             kind: Kind::Actix,
-            address,
+            address: address.into(),
             running: Running::Actix(server.handle(), tokio::spawn(server)),
         }
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client::connect(self.address, self.kind.protocol(), None).await
+        self.client_of(self.kind.protocol()).await
     }
 
     pub(crate) async fn client_of(&self, protocol: Protocol) -> Client {
-        Client::connect(self.address, protocol, None).await
-    }
-
-    /// A client that buffers and reads this little.
-    pub(crate) async fn slow_client(&self, window: u32) -> Client {
-        Client::connect(self.address, self.kind.protocol(), Some(window)).await
+        Client::connect(self.address.clone(), protocol).await
     }
 
     pub(crate) async fn get(&self, target: &str) -> Received {
@@ -440,6 +453,9 @@ impl Server {
 
     /// Stops the server; that of axum waits for its clients to be gone.
     pub(crate) async fn stop(self) {
+        if let Address::Unix(path) = &self.address {
+            std::fs::remove_file(path).unwrap();
+        }
         match self.running {
             Running::Task(task) => {
                 task.abort();
@@ -467,8 +483,9 @@ pub(crate) async fn on(kinds: &[Kind], site: &Site, story: impl AsyncFn(&Server)
     }
 }
 
-async fn accept<S, B>(listener: TcpListener, kind: Kind, service: S)
+async fn accept<L, S, B>(mut listener: L, kind: Kind, service: S)
 where
+    L: Listener,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
@@ -476,8 +493,7 @@ where
 {
     let mut connections = JoinSet::new();
     loop {
-        let (socket, _) = listener.accept().await.unwrap();
-        socket.set_nodelay(true).unwrap();
+        let (socket, _) = listener.accept().await;
         let service = TowerToHyperService::new(service.clone());
         // A connection ends with an error where a body does, or where its client is gone.
         connections.spawn(async move {
@@ -534,7 +550,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PlainIo<T> {
 
 /// A response whose body is polled here.
 pub(crate) struct Local {
-    pub(crate) status: u16,
     headers: Vec<(String, String)>,
     body: LocalBody,
 }
@@ -551,7 +566,6 @@ impl Local {
     {
         let (head, body) = response.into_parts();
         Self {
-            status: head.status.as_u16(),
             headers: texts(&head.headers),
             body: LocalBody::Http(body.map_err(Into::into).boxed_unsync()),
         }
@@ -564,7 +578,6 @@ impl Local {
             (name.as_str().to_owned(), value.to_owned())
         });
         Self {
-            status: response.status().as_u16(),
             headers: headers.collect(),
             body: LocalBody::Actix(Box::pin(response.into_body())),
         }
