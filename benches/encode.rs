@@ -117,24 +117,24 @@ mod event {
 
     #[divan::bench(name = "axum: tower-sse")]
     fn axum_tower_sse(bencher: Bencher) {
-        in_axum(bencher, 1, |source| Sse::new(source.of(tower_sse)));
+        in_axum(bencher, 1, ID, |source| Sse::new(source.of(tower_sse)));
     }
 
     #[divan::bench(name = "axum: axum")]
     fn axum_axum(bencher: Bencher) {
-        in_axum(bencher, 1, |source| {
+        in_axum(bencher, 1, ID, |source| {
             axum_sse::Sse::new(source.of(|| Ok::<_, Infallible>(axum())))
         });
     }
 
     #[divan::bench(name = "actix: tower-sse")]
     fn actix_tower_sse(bencher: Bencher) {
-        in_actix(bencher, 1, |source| Sse::new(source.of(tower_sse)));
+        in_actix(bencher, 1, ID, |source| Sse::new(source.of(tower_sse)));
     }
 
     #[divan::bench(name = "actix: actix-web-lab")]
     fn actix_actix_web_lab(bencher: Bencher) {
-        in_actix(bencher, 1, |source| {
+        in_actix(bencher, 1, ID, |source| {
             lab::Sse::from_infallible_stream(source.of(|| actix_web_lab().into()))
         });
     }
@@ -156,21 +156,21 @@ mod values {
 
     #[divan::bench(name = "axum: tower-sse", args = [1, 50])]
     fn axum_tower_sse(bencher: Bencher, at_once: usize) {
-        in_axum(bencher, at_once, |source| {
+        in_axum(bencher, at_once, "", |source| {
             Sse::new(source.of(|| black_box(&UPDATE)))
         });
     }
 
     #[divan::bench(name = "axum: axum", args = [1, 50])]
     fn axum_axum(bencher: Bencher, at_once: usize) {
-        in_axum(bencher, at_once, |source| {
+        in_axum(bencher, at_once, "", |source| {
             axum_sse::Sse::new(source.of(axum))
         });
     }
 
     #[divan::bench(name = "axum with heartbeat: tower-sse", args = [1, 50])]
     fn heartbeat_tower_sse(bencher: Bencher, at_once: usize) {
-        in_axum(bencher, at_once, |source| {
+        in_axum(bencher, at_once, "", |source| {
             let handler = || async { Sse::new(source.of(|| black_box(&UPDATE))) };
             let app = Router::new().fallback(handler).layer(SseLayer::new());
             let response = app
@@ -183,21 +183,21 @@ mod values {
 
     #[divan::bench(name = "axum with heartbeat: axum", args = [1, 50])]
     fn heartbeat_axum(bencher: Bencher, at_once: usize) {
-        in_axum(bencher, at_once, |source| {
+        in_axum(bencher, at_once, "", |source| {
             axum_sse::Sse::new(source.of(axum)).keep_alive(axum_sse::KeepAlive::default())
         });
     }
 
     #[divan::bench(name = "actix: tower-sse", args = [1, 50])]
     fn actix_tower_sse(bencher: Bencher, at_once: usize) {
-        in_actix(bencher, at_once, |source| {
+        in_actix(bencher, at_once, "", |source| {
             Sse::new(source.of(|| black_box(&UPDATE)))
         });
     }
 
     #[divan::bench(name = "actix: actix-web-lab", args = [1, 50])]
     fn actix_actix_web_lab(bencher: Bencher, at_once: usize) {
-        in_actix(bencher, at_once, |source| {
+        in_actix(bencher, at_once, "", |source| {
             lab::Sse::from_infallible_stream(source.of(actix_web_lab))
         });
     }
@@ -271,21 +271,31 @@ impl Source {
 }
 
 fn encode(bencher: Bencher, encode: impl Fn() -> Bytes + Sync) {
-    check(&encode(), 1);
+    check(&encode(), 1, ID);
     bencher.bench(|| drop(black_box(encode())));
 }
 
-fn in_axum<R: IntoResponse>(bencher: Bencher, at_once: usize, respond: impl Fn(Source) -> R) {
+fn in_axum<R: IntoResponse>(
+    bencher: Bencher,
+    at_once: usize,
+    id: &str,
+    respond: impl Fn(Source) -> R,
+) {
     let _entered = RUNTIME.enter();
     let source = Source::default();
     let mut body = respond(source.clone()).into_response().into_body();
-    frames(bencher, at_once, source, |cx| {
+    frames(bencher, at_once, id, source, |cx| {
         let frame = Pin::new(&mut body).poll_frame(cx);
         frame.map(|frame| frame.unwrap().unwrap().into_data().unwrap())
     });
 }
 
-fn in_actix<R: Responder>(bencher: Bencher, at_once: usize, respond: impl Fn(Source) -> R) {
+fn in_actix<R: Responder>(
+    bencher: Bencher,
+    at_once: usize,
+    id: &str,
+    respond: impl Fn(Source) -> R,
+) {
     let _entered = RUNTIME.enter();
     let source = Source::default();
     let request = TestRequest::default().to_http_request();
@@ -293,7 +303,7 @@ fn in_actix<R: Responder>(bencher: Bencher, at_once: usize, respond: impl Fn(Sou
         .respond_to(&request)
         .map_into_boxed_body()
         .into_body();
-    frames(bencher, at_once, source, |cx| {
+    frames(bencher, at_once, id, source, |cx| {
         let bytes = Pin::new(&mut body).poll_next(cx);
         bytes.map(|bytes| bytes.unwrap().unwrap())
     });
@@ -303,6 +313,7 @@ fn in_actix<R: Responder>(bencher: Bencher, at_once: usize, respond: impl Fn(Sou
 fn frames(
     bencher: Bencher,
     at_once: usize,
+    id: &str,
     source: Source,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<Bytes>,
 ) {
@@ -316,19 +327,18 @@ fn frames(
     drain(0, &mut drop);
     let mut sent = Vec::new();
     drain(at_once, &mut |bytes| sent.extend_from_slice(&bytes));
-    check(&sent, at_once);
+    check(&sent, at_once, id);
     bencher.bench_local(|| drain(at_once, &mut |bytes| drop(black_box(bytes))));
 }
 
 /// All contenders write the same events.
-fn check(mut bytes: &[u8], events: usize) {
+fn check(mut bytes: &[u8], events: usize, id: &str) {
+    let json = serde_json::to_string(&METRICS).unwrap();
     let mut decoder = Decoder::new();
     for _ in 0..events {
         let event = decoder.decode(&mut bytes).unwrap().unwrap();
-        assert_eq!(
-            (event.event_type(), event.data()),
-            (NAME, serde_json::to_string(&METRICS).unwrap().as_str())
-        );
+        let fields = (event.event_type(), event.data(), event.last_event_id());
+        assert_eq!(fields, (NAME, &*json, id));
     }
     assert!(bytes.is_empty());
 }

@@ -109,7 +109,7 @@ impl Event {
     /// On a stream that a [`Subscription`](crate::Subscription) makes, ids are those of the log.
     #[must_use]
     pub fn id(mut self, id: EventId) -> Self {
-        self.id = Some(id.as_str().into());
+        self.id = Some(id.into_text());
         self
     }
 

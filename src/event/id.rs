@@ -46,6 +46,11 @@ impl EventId {
         Self(id.into())
     }
 
+    /// Returns the text without a copy.
+    pub(crate) fn into_text(self) -> ByteString {
+        self.0
+    }
+
     /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
