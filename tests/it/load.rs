@@ -39,7 +39,7 @@ async fn read((mut response, ends): (Response, bool), ticks: usize) -> Vec<(usiz
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_one_of_many_clients_reads_the_same_events_without_a_gap() {
-    let (clients, ticks) = (sizes(100, 800), sizes(10, 200));
+    let (clients, ticks) = (sizes(100, 800), sizes(10, 100));
     for kind in [Kind::Tower, Kind::Axum, Kind::AxumHttp2, Kind::Actix] {
         let hub = Hub::new();
         let followed = hub.clone();
