@@ -3,6 +3,8 @@
 //! A store keeps one ordered, append-only log per topic. [`EventStore`] is the whole contract; a
 //! [`Hub`](crate::Hub) does the rest, and does it the same over every store.
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod erased;
 mod error;
 mod memory;
@@ -33,8 +35,8 @@ pub use wakes::Wakes;
 ///   another record. A log that is begun again, or that went backwards (a restored copy, a promoted
 ///   replica), gets a new epoch before its next append.
 /// - Offsets are contiguous, or each record [names its predecessor](Record::previous).
-/// - A topic that has no log reads as an empty one; its head is a position that stays valid for the
-///   first log to come. Reading it stores nothing.
+/// - A topic that has no log reads as an empty one; its head is a position that stays valid as the
+///   beginning of the first log to come, and of no other. Reading it stores nothing.
 /// - Retention by count, bytes and age takes away the oldest records only, and bounds what may be
 ///   read, not just what is kept. Only events count.
 /// - A gap is never an error, and an error is never a gap.

@@ -230,7 +230,8 @@ pub enum Read {
 /// A stretch of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The position directly before the first record.
+    /// The position directly before the first record: the one that was asked for, unless that is of
+    /// the time before the topic had a log. Then it is the beginning of that log.
     pub start: Position,
     /// The records in order; empty only where `start` is the head.
     pub records: Vec<Record>,

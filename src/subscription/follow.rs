@@ -303,7 +303,12 @@ impl Follower {
     }
 
     fn take_page(&mut self, page: Page) {
-        let cursor = *self.cursor.get_or_insert(page.start);
+        let cursor = match self.cursor {
+            Some(cursor) if cursor.epoch() == page.start.epoch() => cursor,
+            // A new client, or one that came before the log: the store says where that is.
+            _ => page.start,
+        };
+        self.cursor = Some(cursor);
         self.at_head = page.records.is_empty();
         if !self.at_head {
             let mut records = VecDeque::from(page.records);

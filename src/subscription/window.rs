@@ -26,6 +26,8 @@ const MAX_JOINS: usize = 2;
 pub(super) struct Window {
     epoch: Epoch,
     base: u64,
+    /// Another position for the place at `base`: that of the topic before it had a log.
+    before_log: Option<Position>,
     frames: VecDeque<Frame>,
     bytes: usize,
     max_events: NonZeroUsize,
@@ -56,6 +58,7 @@ impl Window {
         Self {
             epoch: head.epoch(),
             base: head.offset(),
+            before_log: None,
             frames: VecDeque::new(),
             bytes: 0,
             max_events,
@@ -81,7 +84,10 @@ impl Window {
     /// the hole.
     pub(super) fn push(&mut self, page: &Page) {
         if page.start.epoch() != self.epoch {
+            let tail = self.tail();
             self.reset(page.start);
+            // The store took the tail for the beginning of the log, and those who wait there with it.
+            self.before_log = Some(tail);
         }
         for record in &page.records {
             if record.offset() <= self.tail().offset() {
@@ -100,11 +106,18 @@ impl Window {
                 break;
             };
             self.base = oldest.offset;
+            self.before_log = None;
             self.bytes -= oldest.block().len();
         }
     }
 
     pub(super) fn place(&self, cursor: Position) -> Place {
+        if Some(cursor) == self.before_log {
+            return match self.frames.is_empty() {
+                true => Place::AtEnd,
+                false => Place::Inside(0),
+            };
+        }
         if cursor.epoch() != self.epoch || cursor.offset() < self.base {
             Place::Elsewhere
         } else if cursor.offset() >= self.tail().offset() {
