@@ -1,0 +1,134 @@
+//! The site.
+
+use std::{error::Error, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{
+        DefaultBodyLimit, Path, RawQuery, State,
+        rejection::{BytesRejection, PathRejection},
+    },
+    routing::get,
+};
+use futures_util::{Stream, StreamExt};
+use serde::Serialize;
+use tower_sse::{
+    Event, Hub, LastEventId, Sse, StatusCode, Subscription, TopicName, store::EventStore,
+};
+
+use crate::{
+    Settings,
+    body::{MAX_BODY_BYTES, read_event},
+    follow::Wish,
+    refusal::Refusal,
+    tally::{Stats, Tally},
+};
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Site {
+    hub: Hub,
+    tally: Arc<Tally>,
+}
+
+/// Makes the site over `store`.
+pub fn app(store: impl EventStore, settings: &Settings) -> Router {
+    let store = Arc::new(store);
+    let site = Site {
+        hub: Hub::with_store(Arc::clone(&store)),
+        tally: Arc::new(Tally::new()),
+    };
+    let stats = get(stats).with_state((Arc::clone(&site.tally), store));
+    Router::new()
+        .route("/topics/{*topic}", get(follow_one).post(publish))
+        .with_state(site)
+        .route("/stats", stats)
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        // On all routes, so that one hook asks for the token everywhere.
+        .layer(settings.policy())
+}
+
+/// The answer to a `POST`.
+#[derive(Serialize)]
+struct Published {
+    id: String,
+}
+
+async fn publish(
+    State(site): State<Site>,
+    topic: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Published>), Refusal> {
+    let topic = site.hub.topic::<Event>(named(topic)?)?;
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::body_too_large(),
+        status => Refusal::new(status, rejection.body_text()),
+    })?;
+    let event = read_event(&body)?;
+    site.tally.used(topic.name());
+    let id = topic.publish(&event).await.inspect_err(|error| {
+        let topic = topic.name().as_str();
+        tracing::warn!(topic, error = error as &dyn Error, "not published");
+    })?;
+    let id = id.as_str().to_owned();
+    Ok((StatusCode::CREATED, Json(Published { id })))
+}
+
+async fn follow_one(
+    State(site): State<Site>,
+    topic: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    last: LastEventId,
+) -> Result<Sse<impl Stream<Item = Event>>, Refusal> {
+    let topic = TopicName::new(named(topic)?)?;
+    let wish = Wish::read(query.as_deref())?;
+    site.tally.used(&topic);
+    let subscription = site.hub.subscribe(&topic, last);
+    Ok(site.counted(subscription.start(wish.start)))
+}
+
+impl Site {
+    /// Counts the connection for as long as it lives, and the gaps that are sent on it.
+    fn counted(&self, subscription: Subscription) -> Sse<impl Stream<Item = Event> + use<>> {
+        let connected = self.tally.connected();
+        Sse::new(subscription.events().inspect(move |event| {
+            if let Some(gap) = event.gap() {
+                connected.tally().gap(gap.reason());
+            }
+        }))
+    }
+}
+
+fn named(topic: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
+    match topic {
+        Ok(Path(name)) => Ok(name),
+        Err(rejection) => Err(Refusal::new(rejection.status(), rejection.body_text())),
+    }
+}
+
+async fn stats<S: EventStore>(
+    State((tally, store)): State<(Arc<Tally>, Arc<S>)>,
+) -> Result<Json<Stats>, Refusal> {
+    let stats = tally.stats(&*store).await.map_err(|error| {
+        tracing::warn!(error = &error as &dyn Error, "positions could not be read");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
+    })?;
+    Ok(Json(stats))
+}
+
+async fn no_such_path() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "there are /topics/NAME, /topics?topic=NAME and /stats",
+    )
+}
+
+async fn no_such_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "topics take GET and POST, all else takes GET",
+    )
+}
