@@ -3,18 +3,21 @@
 use std::{error::Error, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Router,
     body::Bytes,
     extract::{
         DefaultBodyLimit, Path, RawQuery, State,
         rejection::{BytesRejection, PathRejection},
     },
+    response::IntoResponse,
     routing::get,
 };
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use tower_sse::{
-    Event, Hub, LastEventId, Sse, StatusCode, Subscription, TopicName, store::EventStore,
+    Event, Hub, LastEventId, Sse, StatusCode, Subscription, TopicName,
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    store::EventStore,
 };
 
 use crate::{
@@ -22,7 +25,7 @@ use crate::{
     body::{MAX_BODY_BYTES, read_event},
     follow::Wish,
     refusal::Refusal,
-    tally::{Stats, Tally},
+    tally::Tally,
 };
 
 /// What the handlers share.
@@ -61,7 +64,7 @@ async fn publish(
     State(site): State<Site>,
     topic: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Published>), Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     let topic = site.hub.topic::<Event>(named(topic)?)?;
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::body_too_large(),
@@ -74,7 +77,7 @@ async fn publish(
         tracing::warn!(topic, error = error as &dyn Error, "not published");
     })?;
     let id = id.as_str().to_owned();
-    Ok((StatusCode::CREATED, Json(Published { id })))
+    json_line(StatusCode::CREATED, Published { id })
 }
 
 async fn follow_one(
@@ -111,12 +114,24 @@ fn named(topic: Result<Path<String>, PathRejection>) -> Result<String, Refusal> 
 
 async fn stats<S: EventStore>(
     State((tally, store)): State<(Arc<Tally>, Arc<S>)>,
-) -> Result<Json<Stats>, Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     let stats = tally.stats(&*store).await.map_err(|error| {
         tracing::warn!(error = &error as &dyn Error, "positions could not be read");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")
     })?;
-    Ok(Json(stats))
+    json_line(StatusCode::OK, stats)
+}
+
+/// With a line break at the end, for those who read it in a shell.
+fn json_line(status: StatusCode, value: impl Serialize) -> Result<impl IntoResponse, Refusal> {
+    let mut line = serde_json::to_string(&value)
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    line.push('\n');
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((status, headers, line))
 }
 
 async fn no_such_path() -> Refusal {

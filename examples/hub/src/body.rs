@@ -54,7 +54,6 @@ pub(crate) fn read_event(body: &[u8]) -> Result<Event, Refusal> {
     let Some(name) = posted.event else {
         return Ok(event);
     };
-    let name =
-        EventName::new(&name).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let name = EventName::new(&name).map_err(|error| Refusal::bad_request(error.to_string()))?;
     Ok(event.name(name))
 }

@@ -7,7 +7,6 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     ops::RangeInclusive,
-    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -120,8 +119,7 @@ impl Settings {
 
     /// The policy of all routes.
     pub fn policy(&self) -> SseLayer {
-        self.access
-            .guard(SseLayer::new().heartbeat(self.heartbeat))
+        self.access.guard(SseLayer::new().heartbeat(self.heartbeat))
     }
 }
 

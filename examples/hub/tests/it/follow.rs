@@ -117,7 +117,10 @@ async fn token_is_asked_for_everywhere() {
             assert_eq!(response.headers()["www-authenticate"], "Bearer");
             assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
             let text = response.text().await.unwrap();
-            assert!(text.is_empty() || text == "a valid token is needed\n", "{text}");
+            assert!(
+                text.is_empty() || text == "a valid token is needed\n",
+                "{text}"
+            );
         }
         let let_in = answer(request.bearer_auth(TOKEN)).await;
         assert_ne!(let_in.status(), StatusCode::UNAUTHORIZED);

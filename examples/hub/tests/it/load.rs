@@ -187,7 +187,12 @@ async fn keep_publishing(shared: Arc<Shared>, topic: usize) -> (usize, Vec<Outco
     (topic, outcomes)
 }
 
-async fn follow(shared: Arc<Shared>, hub: usize, topic: usize, ready: mpsc::Sender<()>) -> Followed {
+async fn follow(
+    shared: Arc<Shared>,
+    hub: usize,
+    topic: usize,
+    ready: mpsc::Sender<()>,
+) -> Followed {
     let http = http();
     let mut last = String::new();
     let mut followed = Followed {
@@ -196,7 +201,9 @@ async fn follow(shared: Arc<Shared>, hub: usize, topic: usize, ready: mpsc::Send
         connections: 0,
     };
     loop {
-        let request = http.get(shared.url(hub, topic)).header("last-event-id", &last);
+        let request = http
+            .get(shared.url(hub, topic))
+            .header("last-event-id", &last);
         let Ok(response) = request.send().await else {
             sleep(Duration::from_millis(100)).await;
             continue;

@@ -4,9 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod faults;
 mod follow;
 mod hub;
 mod load;
+mod many;
 mod process;
+mod proxy;
 mod publish;
+mod redis;
+mod removal;
 mod several;

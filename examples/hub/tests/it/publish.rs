@@ -59,7 +59,12 @@ async fn what_is_refused_is_told_in_a_line_and_not_stored() {
         (TOPIC, r#"{"data":7}"#, 400, "expected a string"),
         (TOPIC, r#"{"data":null}"#, 400, "expected a string"),
         (TOPIC, r#"{"event":7,"data":""}"#, 400, "expected a string"),
-        (TOPIC, r#"{"event":null,"data":""}"#, 400, "expected a string"),
+        (
+            TOPIC,
+            r#"{"event":null,"data":""}"#,
+            400,
+            "expected a string",
+        ),
         (TOPIC, r#"{"data":"","id":"7"}"#, 400, "unknown field `id`"),
         (TOPIC, "{\"data\":\"\",\"a\\n\\u0007b\":1}", 400, "unknown"),
         (TOPIC, r#"{"data":"","data":""}"#, 400, "duplicate"),
@@ -88,7 +93,12 @@ async fn what_is_refused_is_told_in_a_line_and_not_stored() {
     assert_eq!(stats(&hub).await["connections"], unchanged["connections"]);
 
     // The first event of the topic is the one that was not refused.
-    let first = answer(post(&hub, TOPIC, json!({ "data": "x".repeat(MIB) }).to_string())).await;
+    let first = answer(post(
+        &hub,
+        TOPIC,
+        json!({ "data": "x".repeat(MIB) }).to_string(),
+    ))
+    .await;
     assert_eq!(first.status(), StatusCode::CREATED);
     let id = value(first).await["id"].as_str().unwrap().to_owned();
     assert!(id.ends_with("-1"), "{id}");

@@ -19,6 +19,7 @@ use crate::{
     client::{Client, http},
     hub::{Hub, PATIENCE},
     load::{Outcome, publish},
+    redis::Redis,
 };
 
 const TOPICS: usize = 20;
@@ -30,6 +31,14 @@ const IN_FLIGHT: usize = 5;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_in_memory() {
     let hubs = [Hub::start(&["--retain", "100000"])];
+    everybody_gets_everything_once(&hubs).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_on_one_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let store = redis.url();
+    let hubs = [(); 3].map(|()| Hub::start(&["--store", &store, "--retain", "100000"]));
     everybody_gets_everything_once(&hubs).await;
 }
 
@@ -87,7 +96,9 @@ async fn everybody_gets_everything_once(hubs: &[Hub]) {
             }
         }
     };
-    timeout(patience, all).await.expect("every client gets everything");
+    timeout(patience, all)
+        .await
+        .expect("every client gets everything");
     assert_eq!(delivered, followed * PUBLISHERS * each);
     assert!(delivered >= deliveries());
     assert!(connections > 3 * CLIENTS, "{connections}");
@@ -122,7 +133,10 @@ struct Follower {
 impl Follower {
     fn new(topics: &[usize], each: usize) -> Self {
         Self {
-            expected: topics.iter().map(|&topic| (topic, [0; PUBLISHERS])).collect(),
+            expected: topics
+                .iter()
+                .map(|&topic| (topic, [0; PUBLISHERS]))
+                .collect(),
             orders: topics.iter().map(|&topic| (topic, 0)).collect(),
             query: match topics {
                 [topic] => format!("/run/{topic}?from=all"),
@@ -178,11 +192,17 @@ impl Follower {
     fn check(&mut self, data: &str) {
         let mut numbers = data.split(' ').map(|number| number.parse().unwrap());
         let [topic, publisher, number] = [(); 3].map(|()| numbers.next().unwrap());
-        let expected = self.expected.get_mut(&topic).expect("a topic that it follows");
+        let expected = self
+            .expected
+            .get_mut(&topic)
+            .expect("a topic that it follows");
         let expected: &mut usize = &mut expected[publisher];
         assert_eq!(number, *expected, "topic {topic}, publisher {publisher}");
         *expected += 1;
-        let order = self.orders.get_mut(&topic).expect("a topic that it follows");
+        let order = self
+            .orders
+            .get_mut(&topic)
+            .expect("a topic that it follows");
         let mut hasher = DefaultHasher::new();
         (*order, publisher).hash(&mut hasher);
         *order = hasher.finish();
