@@ -173,3 +173,23 @@ async fn emptied_and_left_so() {
     site.publish(&["3"]).await;
     site.expect(&["3"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn put_back_to_what_it_was() {
+    let Some(mut site) = Site::start().await else {
+        return;
+    };
+    let keys = site.keys();
+    let saved: Vec<_> = (0..keys.len()).map(|at| format!("saved:{at}")).collect();
+    for (key, saved) in keys.iter().zip(&saved) {
+        site.redis.cli(&["copy", key, saved]);
+    }
+    site.publish(&["3", "4"]).await;
+    site.expect(&["3", "4"]).await;
+    for (key, saved) in keys.iter().zip(&saved) {
+        assert_eq!(site.redis.cli(&["copy", saved, key, "replace"]), "1");
+    }
+    site.expect_gap(&["ahead", "unknown"]).await;
+    site.publish(&["5", "6", "7"]).await;
+    site.expect(&["5", "6", "7"]).await;
+}
