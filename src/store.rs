@@ -10,6 +10,8 @@ mod error;
 mod memory;
 mod position;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod wakes;
 
 use std::{num::NonZeroUsize, sync::Arc};
@@ -21,6 +23,8 @@ pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;
 pub use position::{Epoch, InvalidPosition, Position};
 pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};
+#[cfg(feature = "redis")]
+pub use redis::{RedisOptions, RedisStore};
 pub use wakes::Wakes;
 
 /// An ordered, append-only log per topic.

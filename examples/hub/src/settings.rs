@@ -23,7 +23,8 @@ Usage: hub [--port N] [--store STORE] [--retain N] [--heartbeat SECONDS] [--toke
 
   --port N             the port on 127.0.0.1 [4000]; 0 lets the system choose
   --store STORE        where events are kept [memory]:
-                         memory      in this process, gone with it
+                         memory        in this process, gone with it
+                         redis://HOST  on a Redis, shared by all hubs that use it
   --retain N           how many events a topic keeps [as the store does]
   --heartbeat SECONDS  after how much silence a stream gets a comment line [15]; 0 for never
   --token TOKEN        what every request has to show, as `Authorization: Bearer TOKEN` or in the
@@ -61,6 +62,8 @@ pub struct Settings {
 pub enum StoreChoice {
     /// In the process.
     Memory,
+    /// On the Redis at this address.
+    Redis(String),
 }
 
 impl Settings {
@@ -131,8 +134,11 @@ fn text(arg: OsString) -> Result<String, SettingsError> {
 fn store(value: &str) -> Result<StoreChoice, SettingsError> {
     match value {
         "memory" => Ok(StoreChoice::Memory),
+        _ if value.starts_with("redis://") => Ok(StoreChoice::Redis(value.to_owned())),
         // Not repeated: it may hold a password.
-        _ => Err(SettingsError::new("--store must be `memory`")),
+        _ => Err(SettingsError::new(
+            "--store must be `memory` or `redis://HOST`",
+        )),
     }
 }
 
@@ -164,6 +170,8 @@ impl fmt::Debug for StoreChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Memory => "Memory",
+            // It may hold a password.
+            Self::Redis(_) => "Redis(..)",
         })
     }
 }
