@@ -123,7 +123,7 @@ impl Load {
 
     /// Waits until a good many more events are acknowledged.
     pub(crate) async fn more(&self) {
-        let enough = self.shared.stored.load(Ordering::Relaxed) + 200;
+        let enough = self.shared.stored.load(Ordering::Relaxed) + 1_000;
         let wait = async {
             while self.shared.stored.load(Ordering::Relaxed) < enough {
                 sleep(Duration::from_millis(10)).await;
@@ -175,14 +175,10 @@ async fn keep_publishing(shared: Arc<Shared>, topic: usize) -> (usize, Vec<Outco
         let number = outcomes.len().to_string();
         let outcome = publish(&http, &shared.url(topic, topic), &number).await;
         outcomes.push(outcome);
-        let pause = match outcome {
-            Outcome::Stored => {
-                shared.stored.fetch_add(1, Ordering::Relaxed);
-                2
-            }
-            _ => 50,
-        };
-        sleep(Duration::from_millis(pause)).await;
+        match outcome {
+            Outcome::Stored => drop(shared.stored.fetch_add(1, Ordering::Relaxed)),
+            _ => sleep(Duration::from_millis(50)).await,
+        }
     }
     (topic, outcomes)
 }
@@ -234,7 +230,7 @@ async fn follow(
 /// What happened to all clients and publishers together.
 #[derive(Debug)]
 pub(crate) struct Summary {
-    pub(crate) stored: usize,
+    stored: usize,
     pub(crate) refused: usize,
     pub(crate) unknown: usize,
     /// Of those whose outcome was not known, how many deliveries there were.
