@@ -12,7 +12,7 @@ use std::{
 use axum::serve::ListenerExt;
 use hub::{HELP, Settings, StoreChoice, app, cannot_listen, exit, log_to_stderr, shutdown_signal};
 use tokio::net::TcpListener;
-use tower_sse::store::{EventStore, MemoryStore, RedisStore};
+use tower_sse::store::{EventStore, FileStore, MemoryStore, RedisStore};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -38,6 +38,13 @@ async fn open_and_serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
                 store = store.max_events(events);
             }
             serve(store, settings).await
+        }
+        StoreChoice::File(path) => {
+            let mut options = FileStore::options();
+            if let Some(events) = settings.retain {
+                options = options.max_events(events);
+            }
+            serve(options.open(path)?, settings).await
         }
         StoreChoice::Redis(url) => {
             let mut options = RedisStore::options();

@@ -7,6 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     ops::RangeInclusive,
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -24,6 +25,7 @@ Usage: hub [--port N] [--store STORE] [--retain N] [--heartbeat SECONDS] [--toke
   --port N             the port on 127.0.0.1 [4000]; 0 lets the system choose
   --store STORE        where events are kept [memory]:
                          memory        in this process, gone with it
+                         file:PATH      in this file, for one hub at a time
                          redis://HOST  on a Redis, shared by all hubs that use it
   --retain N           how many events a topic keeps [as the store does]
   --heartbeat SECONDS  after how much silence a stream gets a comment line [15]; 0 for never
@@ -62,6 +64,8 @@ pub struct Settings {
 pub enum StoreChoice {
     /// In the process.
     Memory,
+    /// In this file.
+    File(PathBuf),
     /// On the Redis at this address.
     Redis(String),
 }
@@ -134,10 +138,15 @@ fn text(arg: OsString) -> Result<String, SettingsError> {
 fn store(value: &str) -> Result<StoreChoice, SettingsError> {
     match value {
         "memory" => Ok(StoreChoice::Memory),
+        _ if let Some(path) = value.strip_prefix("file:")
+            && !path.is_empty() =>
+        {
+            Ok(StoreChoice::File(path.into()))
+        }
         _ if value.starts_with("redis://") => Ok(StoreChoice::Redis(value.to_owned())),
         // Not repeated: it may hold a password.
         _ => Err(SettingsError::new(
-            "--store must be `memory` or `redis://HOST`",
+            "--store must be `memory`, `file:PATH` or `redis://HOST`",
         )),
     }
 }
@@ -168,11 +177,12 @@ fn token(name: &str, value: &str) -> Result<Token, SettingsError> {
 
 impl fmt::Debug for StoreChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "Memory",
+        match self {
+            Self::Memory => f.write_str("Memory"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // It may hold a password.
-            Self::Redis(_) => "Redis(..)",
-        })
+            Self::Redis(_) => f.write_str("Redis(..)"),
+        }
     }
 }
 

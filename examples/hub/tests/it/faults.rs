@@ -177,3 +177,20 @@ async fn hub_in_memory_killed_and_restarted() {
     println!("{summary:?}");
     assert!(summary.gaps.contains_key("unknown"), "{summary:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hub_on_a_file_killed_and_restarted() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("file:{}", directory.path().join("events").display());
+    let mut hubs = [Hub::start(&["--store", &store])];
+    let load = Load::start(&hubs).await;
+    for _ in 0..3 {
+        hubs[0].kill_and_restart();
+        load.moved(&hubs);
+        load.more().await;
+    }
+    let summary = load.finish().await;
+    println!("{summary:?}");
+    summary.nothing_is_missing();
+    assert!(summary.reconnects > 0, "{summary:?}");
+}

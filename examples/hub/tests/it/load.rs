@@ -294,7 +294,7 @@ impl Summary {
     /// Nobody was told of a gap, so everybody got everything.
     #[track_caller]
     pub(crate) fn nothing_is_missing(&self) {
-        assert!(self.gaps.is_empty(), "{self:?}");
+        assert!(self.stored > 0 && self.gaps.is_empty(), "{self:?}");
     }
 
     #[track_caller]

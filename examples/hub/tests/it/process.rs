@@ -13,7 +13,7 @@ fn unusable_arguments_are_one_clear_line() {
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
 
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 21] = [
         (&["--port", &port], &address),
         (&["--port", "http"], "--port"),
         (&["--port", "65536"], "--port"),
@@ -23,6 +23,9 @@ fn unusable_arguments_are_one_clear_line() {
         (&["--store", "disk"], "--store"),
         (&["--store", ""], "--store"),
         (&["--store", "postgres://me:secret@localhost"], "--store"),
+        (&["--store", "file:"], "--store"),
+        (&["--store", "file:/nowhere/events"], "store is unavailable"),
+        (&["--store", "redis://:secret@127.0.0.1:1"], "store is unavailable"),
         (&["--retain", "0"], "--retain"),
         (&["--retain", "many"], "--retain"),
         (&["--heartbeat", "-1"], "--heartbeat"),
