@@ -45,6 +45,7 @@ pub fn app(store: impl EventStore, settings: &Settings) -> Router {
     let stats = get(stats).with_state((Arc::clone(&site.tally), store));
     Router::new()
         .route("/topics/{*topic}", get(follow_one).post(publish))
+        .route("/topics", get(follow_several))
         .with_state(site)
         .route("/stats", stats)
         .fallback(no_such_path)
@@ -90,6 +91,17 @@ async fn follow_one(
     let wish = Wish::read(query.as_deref())?;
     site.tally.used(&topic);
     let subscription = site.hub.subscribe(&topic, last);
+    Ok(site.counted(subscription.start(wish.start)))
+}
+
+async fn follow_several(
+    State(site): State<Site>,
+    RawQuery(query): RawQuery,
+    last: LastEventId,
+) -> Result<Sse<impl Stream<Item = Event>>, Refusal> {
+    let wish = Wish::read(query.as_deref())?;
+    let subscription = site.hub.subscribe_many(&wish.topics, last)?;
+    wish.topics.iter().for_each(|topic| site.tally.used(topic));
     Ok(site.counted(subscription.start(wish.start)))
 }
 

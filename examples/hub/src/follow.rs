@@ -6,14 +6,11 @@ use tower_sse::{Start, TopicName};
 
 use crate::refusal::Refusal;
 
-/// So many topics are followed on one connection.
-const MAX_TOPICS: usize = 64;
-
 /// The query of a stream.
 #[derive(Debug)]
 pub(crate) struct Wish {
     /// `topic=a&topic=b`.
-    topics: Vec<TopicName>,
+    pub(crate) topics: Vec<TopicName>,
     /// `from=live|all|last:N`.
     pub(crate) start: Start,
 }
@@ -29,17 +26,6 @@ impl Wish {
         let topics: Result<_, _> = parameters(query, "topic").map(TopicName::new).collect();
         let topics = topics?;
         Ok(Self { topics, start })
-    }
-
-    /// The topics, of which there has to be one at least.
-    pub(crate) fn topics(&self) -> Result<&[TopicName], Refusal> {
-        match self.topics.len() {
-            0 => Err(Refusal::bad_request("no topic is named: ?topic=NAME")),
-            1..=MAX_TOPICS => Ok(&self.topics),
-            _ => Err(Refusal::bad_request(format!(
-                "a connection follows at most {MAX_TOPICS} topics"
-            ))),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use tower_sse::{
-    InvalidTopicName, PublishError, PublishErrorKind, StatusCode,
+    InvalidTopicName, InvalidTopics, PublishError, PublishErrorKind, StatusCode,
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 
@@ -36,6 +36,12 @@ impl Refusal {
 impl From<InvalidTopicName> for Refusal {
     fn from(error: InvalidTopicName) -> Self {
         Self::new(StatusCode::NOT_FOUND, error.to_string())
+    }
+}
+
+impl From<InvalidTopics> for Refusal {
+    fn from(error: InvalidTopics) -> Self {
+        Self::bad_request(error.to_string())
     }
 }
 

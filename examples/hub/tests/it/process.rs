@@ -25,7 +25,10 @@ fn unusable_arguments_are_one_clear_line() {
         (&["--store", "postgres://me:secret@localhost"], "--store"),
         (&["--store", "file:"], "--store"),
         (&["--store", "file:/nowhere/events"], "store is unavailable"),
-        (&["--store", "redis://:secret@127.0.0.1:1"], "store is unavailable"),
+        (
+            &["--store", "redis://:secret@127.0.0.1:1"],
+            "store is unavailable",
+        ),
         (&["--retain", "0"], "--retain"),
         (&["--retain", "many"], "--retain"),
         (&["--heartbeat", "-1"], "--heartbeat"),
