@@ -8,7 +8,7 @@ use super::{
     RedisStore,
     failure::{Fact, damaged},
     link::Request,
-    view::{Entry, Log, Range, Reply, View},
+    view::{Entry, Log, Range, Reply, Shown, View},
 };
 use crate::{
     store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError, StoreErrorKind},
@@ -93,9 +93,13 @@ async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<Vie
         let request = View::request(keys, topic, range);
         let reply: Result<Reply, _> = store.link.send(Request::Pipeline(&request)).await;
         let reply = reply.map_err(|failure| failure.of_read())?;
-        let Some(view) = View::parse(reply, keys, topic)? else {
-            store.open(false).await?;
-            continue;
+        let view = match View::parse(reply, keys, topic)? {
+            Shown::View(view) => view,
+            Shown::Torn => continue,
+            Shown::Unset => {
+                store.open(false).await?;
+                continue;
+            }
         };
         if let Some(seen) = seen.filter(|_| view.is_behind(seen)) {
             store.renew(topic, seen).await?;

@@ -60,7 +60,17 @@ pub(super) type Reply = (
     Vec<Option<String>>,
     u64,
     Vec<(String, Vec<Vec<u8>>)>,
+    Vec<Option<String>>,
 );
+
+/// What a reply shows.
+pub(super) enum Shown {
+    View(View),
+    /// The store has no settings yet, or no more.
+    Unset,
+    /// The log has changed between the commands.
+    Torn,
+}
 
 const LOG: [&str; 9] = [
     "epoch",
@@ -75,10 +85,12 @@ const LOG: [&str; 9] = [
 ];
 
 impl View {
+    /// One round trip, and no transaction: a full Redis refuses those, also to readers. That all of it
+    /// is of one moment is seen from the log, which is asked for before and after.
     pub(super) fn request(keys: &Keys, topic: &TopicName, range: Range) -> Pipeline {
         let stream = keys.stream(topic);
         let mut pipe = pipe();
-        pipe.atomic().cmd("TIME");
+        pipe.cmd("TIME");
         pipe.cmd("HMGET")
             .arg(keys.store())
             .arg(&["epoch", "max_events", "max_bytes", "max_age"]);
@@ -91,22 +103,20 @@ impl View {
             .arg("+")
             .arg("COUNT")
             .arg(range.count);
+        pipe.cmd("HMGET").arg(keys.log(topic)).arg(&LOG);
         pipe
     }
 
-    /// Returns `None` where the store has no settings yet, or no more.
-    ///
     /// # Errors
     ///
     /// When it is nothing that the functions have written.
-    pub(super) fn parse(
-        reply: Reply,
-        keys: &Keys,
-        topic: &TopicName,
-    ) -> Result<Option<Self>, StoreError> {
-        let ((seconds, micros), store, births, log, length, entries) = reply;
+    pub(super) fn parse(reply: Reply, keys: &Keys, topic: &TopicName) -> Result<Shown, StoreError> {
+        let ((seconds, micros), store, births, log, length, entries, log_after) = reply;
+        if log != log_after {
+            return Ok(Shown::Torn);
+        }
         let [Some(epoch), Some(events), Some(bytes), age] = store.as_slice() else {
-            return Ok(None);
+            return Ok(Shown::Unset);
         };
         let store_key = keys.store();
         let limits = Limits {
@@ -122,7 +132,7 @@ impl View {
             let stream = keys.stream(topic);
             return Err(damaged(format!("{stream} has entries and no log")));
         }
-        Ok(Some(Self {
+        Ok(Shown::View(Self {
             now: seconds * 1000 + micros / 1000,
             beginning: Position::new(self::epoch(&store_key, epoch)?, births.unwrap_or(0)),
             limits,
