@@ -31,7 +31,87 @@ const HEADS: usize = 4096;
 /// After this long without a message, Redis is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A store on Redis Streams.
+/// A store on Redis Streams, for several processes, and publishers in any language.
+///
+/// Redis 7 or later, alone or found through [sentinels](RedisOptions::sentinels). A cluster is refused.
+///
+/// ```no_run
+/// use tower_sse::{Hub, store::RedisStore};
+///
+/// # async fn example() -> Result<(), tower_sse::store::StoreError> {
+/// let hub = Hub::with_store(RedisStore::connect("redis://127.0.0.1:6379").await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// For `rediss://` the application turns on one of the TLS features of the crate `redis`.
+///
+/// | limit | default | what goes |
+/// |---|---|---|
+/// | [events a topic](RedisOptions::max_events) | 10,000 | its oldest |
+/// | [bytes a topic](RedisOptions::max_bytes) | 16 MiB | its oldest |
+/// | [age](RedisOptions::max_age) | none | what is older, at the time of reading |
+///
+/// Nothing bounds all topics together but the memory of Redis. A topic whose events are all gone stays
+/// as a few hundred bytes until its [end of life](Append::gone_after). Redis gives the space of
+/// evicted entries back by nodes of about 4 KiB or 100 entries, and that of events past their age when
+/// their topic is read or appended to.
+///
+/// # Publishing from elsewhere
+///
+/// Appending is a [function](https://redis.io/docs/latest/develop/programmability/functions-intro/)
+/// that Redis runs. It is loaded when a store connects, and stays. Every language that speaks to Redis
+/// publishes with it, and gets the id of the event:
+///
+/// ```console
+/// $ redis-cli FCALL tower_sse_append 1 tower-sse metrics '{"cpu":12}' sample
+/// "9f2c61d0a4-1"
+/// ```
+///
+/// The arguments are the number of keys, the prefix, the topic, the data, and the name of the event
+/// where it has one. A refusal begins with `INVALID`, `TOOLARGE` or `DAMAGED`, and nothing was stored.
+/// `tower_sse_append_all` takes several records, a condition, and an end of life; its arguments are
+/// named where it is defined, in `library.lua`.
+///
+/// | key | type | what is in it |
+/// |---|---|---|
+/// | `<prefix>:<topic>` | stream | the records: at `<offset>-0` the `time`, `kind`, `name` and `data` |
+/// | `<prefix>:<topic>#` | hash | the log: its epoch, its head, what is retained |
+/// | `<prefix>#` | hash | the epoch of the store, and its limits |
+/// | `<prefix>#births` | hash | how many logs began, by buckets of topics: at most 65,536 numbers |
+///
+/// The channel `<prefix>#` carries the names of topics that were appended to.
+///
+/// An entry that is added with `XADD` is not taken for one of the log. The next append is refused as
+/// [`Damaged`](StoreErrorKind::Damaged), and so is reading it, until somebody deletes it (`XDEL`, then
+/// `XSETID` to the last offset, as `42-0`) or the topic (`DEL` of both keys). Entries that are deleted
+/// or trimmed away are missed as a gap; where a log is removed, another life begins.
+///
+/// # What survives
+///
+/// [`append`](EventStore::append) answers when Redis has, and Redis decides what that is worth:
+///
+/// | what fails | `appendfsync always` | `everysec` | no append-only file |
+/// |---|---|---|---|
+/// | this process | nothing is lost | nothing | nothing |
+/// | Redis is killed | nothing | as a rule nothing, up to 2 s behind a slow disk | all since the last snapshot |
+/// | the machine | nothing | 1 to 2 s | all since the last snapshot |
+/// | failover to a replica | what had not reached it | the same | the same |
+///
+/// So `appendonly yes`; and `maxmemory-policy noeviction`, since any other lets Redis drop whole
+/// topics. A Redis that is full refuses appends as [`Unavailable`](StoreErrorKind::Unavailable), and
+/// goes on to answer readers.
+///
+/// Where Redis comes back with less than it had, positions of the lost future are those of another
+/// life. That is noticed by the processes that saw more: each remembers the last position of the
+/// 65,536 topics it used last, and compares it on every append, read and slow round. Where none of
+/// them is left, or all else append past it first, nobody can tell.
+///
+/// # Connections
+///
+/// One for all commands, and one for each hub that listens. They connect again by themselves. An
+/// append is sent once: where the answer is lost or takes longer than the
+/// [timeout](RedisOptions::answer_timeout), the outcome is unknown.
 pub struct RedisStore {
     link: Link,
     keys: Keys,
@@ -182,10 +262,13 @@ impl RedisStore {
         wakes.wake_all();
         loop {
             match timeout(SILENCE, messages.next()).await {
-                Ok(Some(message)) => match TopicName::new(message.get_payload::<String>()?) {
-                    Ok(topic) => wakes.wake(&topic),
-                    Err(_) => tracing::debug!(channel, "a wake-up that names no topic"),
-                },
+                Ok(Some(message)) => {
+                    let name = std::str::from_utf8(message.get_payload_bytes());
+                    match TopicName::new(name.unwrap_or_default()) {
+                        Ok(topic) => wakes.wake(&topic),
+                        Err(_) => tracing::debug!(channel, "a wake-up that names no topic"),
+                    }
+                }
                 Ok(None) => return Ok(()),
                 Err(_) => {
                     let answer = timeout(self.answer, asking.ping::<redis::Value>()).await;

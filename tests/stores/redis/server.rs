@@ -14,9 +14,17 @@ use tower_sse::store::{RedisOptions, RedisStore};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const PROGRAM: &str = "redis-server";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Server,
+    Sentinel,
+}
+
 /// A server on a port of its own, with its data in a directory of its own. Both go with it.
 pub(crate) struct Server {
-    program: &'static str,
+    role: Role,
     dir: PathBuf,
     settings: Vec<String>,
     pub(crate) port: u16,
@@ -26,17 +34,22 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server, or says that the test is skipped where there is none.
     pub(crate) fn start(settings: &[&str]) -> Option<Self> {
-        Self::start_as("redis-server", settings)
+        Self::start_as(Role::Server, settings)
     }
 
-    pub(crate) fn start_as(program: &'static str, settings: &[&str]) -> Option<Self> {
-        let found = Command::new(program)
+    /// Starts a sentinel with the lines of its file.
+    pub(crate) fn start_sentinel(lines: &[&str]) -> Option<Self> {
+        Self::start_as(Role::Sentinel, lines)
+    }
+
+    fn start_as(role: Role, settings: &[&str]) -> Option<Self> {
+        let found = Command::new(PROGRAM)
             .arg("--version")
             .stdout(Stdio::null())
             .status();
         if found.is_err() {
-            assert!(std::env::var_os("CI").is_none(), "{program} is missing");
-            println!("\nskipped: {program} is not installed");
+            assert!(std::env::var_os("CI").is_none(), "{PROGRAM} is missing");
+            println!("\nskipped: {PROGRAM} is not installed");
             return None;
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -48,8 +61,8 @@ impl Server {
         for _ in 0..10 {
             let port = free_port();
             let mut server = Self {
-                program,
-                child: spawn(program, &dir, port, &settings),
+                role,
+                child: spawn(role, &dir, port, &settings),
                 dir: dir.clone(),
                 settings: settings.clone(),
                 port,
@@ -58,7 +71,7 @@ impl Server {
                 return Some(server);
             }
         }
-        panic!("{program} does not start in {}", dir.display());
+        panic!("{PROGRAM} does not start in {}", dir.display());
     }
 
     fn answers(&mut self) -> bool {
@@ -74,7 +87,7 @@ impl Server {
             }
             sleep(Duration::from_millis(20));
         }
-        panic!("{} does not answer", self.program);
+        panic!("{PROGRAM} does not answer");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -132,8 +145,8 @@ impl Server {
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.program, &self.dir, self.port, &self.settings);
-        assert!(self.answers(), "{} does not start again", self.program);
+        self.child = spawn(self.role, &self.dir, self.port, &self.settings);
+        assert!(self.answers(), "{PROGRAM} does not start again");
     }
 
     pub(crate) fn pause(&self) {
@@ -164,20 +177,18 @@ impl Drop for Server {
     }
 }
 
-fn spawn(program: &str, dir: &Path, port: u16, settings: &[String]) -> Child {
-    let mut command = Command::new(program);
-    if program == "redis-sentinel" {
+fn spawn(role: Role, dir: &Path, port: u16, settings: &[String]) -> Child {
+    let mut command = Command::new(PROGRAM);
+    if role == Role::Sentinel {
         let file = dir.join("sentinel.conf");
-        if !file.exists() {
-            fs::write(&file, settings.join("\n")).unwrap();
-        }
-        command.arg(file);
+        fs::write(&file, settings.join("\n")).unwrap();
+        command.arg(file).arg("--sentinel");
     }
     command
         .args(["--port", &port.to_string(), "--dir"])
         .arg(dir)
         .args(["--bind", "127.0.0.1", "--logfile", "log"]);
-    if program != "redis-sentinel" {
+    if role == Role::Server {
         command.args(["--save", ""]).args(settings);
     }
     command.stdout(Stdio::null()).spawn().unwrap()

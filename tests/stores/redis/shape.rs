@@ -201,7 +201,7 @@ async fn sentinels_lead_to_the_one_that_is_written_to() {
         "sentinel down-after-milliseconds mymaster 500",
         "sentinel failover-timeout mymaster 5000",
     ];
-    let Some(sentinel) = Server::start_as("redis-sentinel", &settings) else {
+    let Some(sentinel) = Server::start_sentinel(&settings) else {
         return;
     };
     let options = RedisStore::options()
@@ -237,4 +237,50 @@ async fn sentinels_lead_to_the_one_that_is_written_to() {
     assert_eq!(second.cli(&["XLEN", "tower-sse:topic"]), "2");
     let error = options.connect("redis://nobody").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+}
+
+#[test]
+fn a_store_outlives_the_runtime_it_was_made_in() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let first = runtime();
+    let store = first.block_on(server.connect());
+    first.block_on(append(&store, "first"));
+    drop(first);
+    let second = runtime();
+    let again = async {
+        // The connection went with the runtime.
+        while store.heads(&[TOPIC]).await.is_err() {}
+        append(&store, "second").await;
+        assert_eq!(all(&store).await, ["first", "second"]);
+    };
+    second.block_on(timeout_of(again));
+}
+
+async fn timeout_of<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap()
+}
+
+#[tokio::test]
+async fn connections_go_with_the_store() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let clients = || server.cli(&["CLIENT", "LIST"]).lines().count();
+    let before = clients();
+    let store = server.connect().await;
+    append(&store, 0).await;
+    assert_eq!(clients(), before + 1);
+    drop(store);
+    let gone = async {
+        while clients() != before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
 }
