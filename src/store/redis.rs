@@ -1,6 +1,7 @@
 //! The store on Redis Streams.
 
 mod failure;
+mod heads;
 mod keys;
 mod library;
 mod link;
@@ -12,7 +13,7 @@ mod view;
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
 use futures_util::StreamExt;
-use redis::{Cmd, cmd, pipe};
+use redis::{Cmd, cmd};
 use tokio::time::timeout;
 
 use super::{
@@ -20,14 +21,12 @@ use super::{
     Wakes,
 };
 use crate::topic_name::TopicName;
-use failure::{Fact, Failure, damaged};
+use failure::{Fact, Failure};
 use keys::Keys;
 use link::{Link, Request};
 pub use options::RedisOptions;
 use seen::Seen;
 
-/// How many topics are asked for in one request, which Redis answers as a whole.
-const HEADS: usize = 4096;
 /// After this long without a message, Redis is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -70,8 +69,16 @@ const SILENCE: Duration = Duration::from_secs(10);
 ///
 /// The arguments are the number of keys, the prefix, the topic, the data, and the name of the event
 /// where it has one. A refusal begins with `INVALID`, `TOOLARGE` or `DAMAGED`, and nothing was stored.
-/// `tower_sse_append_all` takes several records, a condition, and an end of life; its arguments are
-/// named where it is defined, in `library.lua`.
+/// `tower_sse_append_all` stores several records or none:
+///
+/// ```text
+/// FCALL tower_sse_append_all 1 <prefix> <topic> <while head> <gone after> "" "" "" ""
+///     [<kind> <name> <data>]..
+/// ```
+///
+/// `while head` is an id or empty, `gone after` in milliseconds or empty, `kind` is `event`, `lease` or
+/// `end`, and `name` may be empty. The answer is `stored` or `conflict`, and the id of the last record
+/// of the topic.
 ///
 /// | key | type | what is in it |
 /// |---|---|---|
@@ -192,7 +199,7 @@ impl RedisStore {
         call.arg(topic.as_str())
             .arg(text(append.condition()))
             .arg(append.end_of_life().map(end_of_life).unwrap_or_default())
-            .arg(text(self.seen.get(topic)))
+            .arg(text(self.seen.head(topic)))
             .arg(&self.limits.arguments());
         for record in append.records() {
             call.arg(match record.kind() {
@@ -204,56 +211,6 @@ impl RedisStore {
             .arg(record.data().as_bytes().as_ref());
         }
         call
-    }
-
-    /// Returns `None` where the store has no settings yet, or no more.
-    async fn heads_of(&self, topics: &[TopicName]) -> Result<Option<Vec<Position>>, StoreError> {
-        let mut request = pipe();
-        request
-            .cmd("HGET")
-            .arg(self.keys.store())
-            .arg("epoch")
-            .cmd("HMGET")
-            .arg(self.keys.births());
-        // Before the logs: a count that is too old is unknown later, one that is too new would hide
-        // a log that came and went in between.
-        for topic in topics {
-            request.arg(Keys::bucket(topic));
-        }
-        for topic in topics {
-            request
-                .cmd("HMGET")
-                .arg(self.keys.log(topic))
-                .arg("epoch")
-                .arg("head");
-        }
-        let reply: Result<Vec<Vec<Option<String>>>, Failure> =
-            self.link.send(Request::Pipeline(&request)).await;
-        let reply = reply.map_err(Failure::of_read)?;
-        let [store, births, logs @ ..] = reply.as_slice() else {
-            return Err(damaged("the heads are too few"));
-        };
-        let Some(Some(store)) = store.first() else {
-            return Ok(None);
-        };
-        let heads = births.iter().zip(logs).map(|(births, log)| {
-            let (epoch, offset) = match log.as_slice() {
-                [Some(epoch), head] => (epoch, head),
-                _ => (store, births),
-            };
-            position(epoch, offset.as_deref().unwrap_or("0"))
-        });
-        heads.collect::<Result<_, _>>().map(Some)
-    }
-
-    async fn heads_or_open(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        for _ in 0..2 {
-            if let Some(heads) = self.heads_of(topics).await? {
-                return Ok(heads);
-            }
-            self.open(false).await?;
-        }
-        Err(StoreErrorKind::Unavailable.into())
     }
 
     async fn listen(&self, wakes: &Wakes) -> Result<(), redis::RedisError> {
@@ -279,12 +236,6 @@ impl RedisStore {
     }
 }
 
-fn position(epoch: &str, offset: &str) -> Result<Position, StoreError> {
-    let text = format!("{epoch}-{offset}");
-    text.parse()
-        .map_err(|_| damaged(format!("{text:?} is no position")))
-}
-
 /// In milliseconds. Beyond a time that Redis can name, it is none.
 fn end_of_life(after: Duration) -> String {
     const MOST: u128 = 10_u128.pow(14);
@@ -304,7 +255,7 @@ impl EventStore for RedisStore {
             let what = Fact(format!("{head:?} is no position"));
             return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, what));
         };
-        self.seen.note(topic, head);
+        self.seen.note(topic, head, None);
         Ok(match what.as_str() {
             "stored" => Appended::Stored(head),
             _ => Appended::Conflict(head),
@@ -321,29 +272,7 @@ impl EventStore for RedisStore {
     }
 
     async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        let mut heads = Vec::with_capacity(topics.len());
-        for topics in topics.chunks(HEADS) {
-            let seen: Vec<_> = topics.iter().map(|topic| self.seen.get(topic)).collect();
-            let mut found = self.heads_or_open(topics).await?;
-            let mut is_behind = false;
-            for ((topic, seen), &head) in topics.iter().zip(seen).zip(&found) {
-                if let Some(seen) = seen
-                    && seen.epoch() == head.epoch()
-                    && seen.offset() > head.offset()
-                {
-                    self.renew(topic, seen).await?;
-                    is_behind = true;
-                }
-            }
-            if is_behind {
-                found = self.heads_or_open(topics).await?;
-            }
-            for (topic, &head) in topics.iter().zip(&found) {
-                self.seen.note(topic, head);
-            }
-            heads.append(&mut found);
-        }
-        Ok(heads)
+        heads::heads(self, topics).await
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

@@ -52,6 +52,9 @@ pub(super) struct Range {
     pub(super) count: u64,
 }
 
+/// Entries of a stream as Redis tells them: ids, and fields with their values.
+pub(super) type Entries = Vec<(String, Vec<Vec<u8>>)>;
+
 /// The reply to [`View::request`].
 pub(super) type Reply = (
     (u64, u64),
@@ -59,7 +62,7 @@ pub(super) type Reply = (
     Option<u64>,
     Vec<Option<String>>,
     u64,
-    Vec<(String, Vec<Vec<u8>>)>,
+    Entries,
     Vec<Option<String>>,
 );
 
@@ -237,16 +240,11 @@ impl Log {
         is_plain.then(|| self.head.saturating_sub(events).max(self.first))
     }
 
-    /// About how many entries have so many bytes.
-    pub(super) fn entries_in(&self, bytes: usize) -> u64 {
-        let average = (self.bytes / self.events.max(1)).max(1);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        (bytes / average).clamp(1, MOST_ENTRIES)
+    /// The bytes of an average event.
+    pub(super) fn average(&self) -> u64 {
+        (self.bytes / self.events.max(1)).max(1)
     }
 }
-
-/// Of one request, so that no answer takes long to make.
-const MOST_ENTRIES: u64 = 4096;
 
 impl Entry {
     /// The offset, where the id has the form of ours.

@@ -168,6 +168,15 @@ async fn keys_of_another_type_are_reported() {
             }
         );
     }
+    // They hide nothing of other topics.
+    server.cli(&["FLUSHALL"]);
+    let other = tower_sse::TopicName::from_static("other");
+    let stored = store.append(&other, tower_sse::store::Append::new([event(0)]));
+    let Appended::Stored(last) = stored.await.unwrap() else {
+        panic!("there is no condition");
+    };
+    server.cli(&["SET", LOG, "text"]);
+    assert_eq!(store.heads(&[TOPIC, other]).await.unwrap()[1], last);
     // As are logs with other words in them.
     for (field, value) in [("head", "x"), ("epoch", "x"), ("from", "x"), ("bytes", "")] {
         server.cli(&["FLUSHALL"]);

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -49,7 +50,9 @@ impl Server {
             .status();
         if found.is_err() {
             assert!(std::env::var_os("CI").is_none(), "{PROGRAM} is missing");
-            println!("\nskipped: {PROGRAM} is not installed");
+            // `eprintln!` would be captured.
+            let line = format!("skipped: {PROGRAM} is missing\n");
+            io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
