@@ -1,6 +1,7 @@
 //! The store on Redis Streams.
 
 mod failure;
+mod heads;
 mod keys;
 mod library;
 mod link;
@@ -12,7 +13,7 @@ mod view;
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
 use futures_util::StreamExt;
-use redis::{Cmd, cmd, pipe};
+use redis::{Cmd, cmd};
 use tokio::time::timeout;
 
 use super::{
@@ -20,18 +21,104 @@ use super::{
     Wakes,
 };
 use crate::topic_name::TopicName;
-use failure::{Fact, Failure, damaged};
+use failure::{Fact, Failure};
 use keys::Keys;
 use link::{Link, Request};
 pub use options::RedisOptions;
 use seen::Seen;
 
-/// How many topics are asked for in one request, which Redis answers as a whole.
-const HEADS: usize = 4096;
 /// After this long without a message, Redis is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// A store on Redis Streams.
+/// A store on Redis Streams, for several processes, and publishers in any language.
+///
+/// Redis 7 or later, alone or found through [sentinels](RedisOptions::sentinels). A cluster is refused.
+///
+/// ```no_run
+/// use tower_sse::{Hub, store::RedisStore};
+///
+/// # async fn example() -> Result<(), tower_sse::store::StoreError> {
+/// let hub = Hub::with_store(RedisStore::connect("redis://127.0.0.1:6379").await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// For `rediss://` the application turns on one of the TLS features of the crate `redis`.
+///
+/// | limit | default | what goes |
+/// |---|---|---|
+/// | [events a topic](RedisOptions::max_events) | 10,000 | its oldest |
+/// | [bytes a topic](RedisOptions::max_bytes) | 16 MiB | its oldest |
+/// | [age](RedisOptions::max_age) | none | what is older, at the time of reading |
+///
+/// Nothing bounds all topics together but the memory of Redis. A topic whose events are all gone stays
+/// as a few hundred bytes until its [end of life](Append::gone_after). Redis gives the space of
+/// evicted entries back by nodes of about 4 KiB or 100 entries, and that of events past their age when
+/// their topic is read or appended to.
+///
+/// # Publishing from elsewhere
+///
+/// Appending is a [function](https://redis.io/docs/latest/develop/programmability/functions-intro/)
+/// that Redis runs. It is loaded when a store connects, and stays. Every language that speaks to Redis
+/// publishes with it, and gets the id of the event:
+///
+/// ```console
+/// $ redis-cli FCALL tower_sse_append 1 tower-sse metrics '{"cpu":12}' sample
+/// "9f2c61d0a4-1"
+/// ```
+///
+/// The arguments are the number of keys, the prefix, the topic, the data, and the name of the event
+/// where it has one. A refusal begins with `INVALID`, `TOOLARGE` or `DAMAGED`, and nothing was stored.
+/// `tower_sse_append_all` stores several records or none:
+///
+/// ```text
+/// FCALL tower_sse_append_all 1 <prefix> <topic> <while head> <gone after> "" "" "" ""
+///     [<kind> <name> <data>]..
+/// ```
+///
+/// `while head` is an id or empty, `gone after` in milliseconds or empty, `kind` is `event`, `lease` or
+/// `end`, and `name` may be empty. The answer is `stored` or `conflict`, and the id of the last record
+/// of the topic.
+///
+/// | key | type | what is in it |
+/// |---|---|---|
+/// | `<prefix>:<topic>` | stream | the records: at `<offset>-0` the `time`, `kind`, `name` and `data` |
+/// | `<prefix>:<topic>#` | hash | the log: its epoch, its head, what is retained |
+/// | `<prefix>#` | hash | the epoch of the store, and its limits |
+/// | `<prefix>#births` | hash | how many logs began, by buckets of topics: at most 65,536 numbers |
+///
+/// The channel `<prefix>#` carries the names of topics that were appended to.
+///
+/// An entry that is added with `XADD` is not taken for one of the log. The next append is refused as
+/// [`Damaged`](StoreErrorKind::Damaged), and so is reading it, until somebody deletes it (`XDEL`, then
+/// `XSETID` to the last offset, as `42-0`) or the topic (`DEL` of both keys). Entries that are deleted
+/// or trimmed away are missed as a gap; where a log is removed, another life begins.
+///
+/// # What survives
+///
+/// [`append`](EventStore::append) answers when Redis has, and Redis decides what that is worth:
+///
+/// | what fails | `appendfsync always` | `everysec` | no append-only file |
+/// |---|---|---|---|
+/// | this process | nothing is lost | nothing | nothing |
+/// | Redis is killed | nothing | as a rule nothing, up to 2 s behind a slow disk | all since the last snapshot |
+/// | the machine | nothing | 1 to 2 s | all since the last snapshot |
+/// | failover to a replica | what had not reached it | the same | the same |
+///
+/// So `appendonly yes`; and `maxmemory-policy noeviction`, since any other lets Redis drop whole
+/// topics. A Redis that is full refuses appends as [`Unavailable`](StoreErrorKind::Unavailable), and
+/// goes on to answer readers.
+///
+/// Where Redis comes back with less than it had, positions of the lost future are those of another
+/// life. That is noticed by the processes that saw more: each remembers the last position of the
+/// 65,536 topics it used last, and compares it on every append, read and slow round. Where none of
+/// them is left, or all else append past it first, nobody can tell.
+///
+/// # Connections
+///
+/// One for all commands, and one for each hub that listens. They connect again by themselves. An
+/// append is sent once: where the answer is lost or takes longer than the
+/// [timeout](RedisOptions::answer_timeout), the outcome is unknown.
 pub struct RedisStore {
     link: Link,
     keys: Keys,
@@ -112,7 +199,7 @@ impl RedisStore {
         call.arg(topic.as_str())
             .arg(text(append.condition()))
             .arg(append.end_of_life().map(end_of_life).unwrap_or_default())
-            .arg(text(self.seen.get(topic)))
+            .arg(text(self.seen.head(topic)))
             .arg(&self.limits.arguments());
         for record in append.records() {
             call.arg(match record.kind() {
@@ -126,66 +213,19 @@ impl RedisStore {
         call
     }
 
-    /// Returns `None` where the store has no settings yet, or no more.
-    async fn heads_of(&self, topics: &[TopicName]) -> Result<Option<Vec<Position>>, StoreError> {
-        let mut request = pipe();
-        request
-            .cmd("HGET")
-            .arg(self.keys.store())
-            .arg("epoch")
-            .cmd("HMGET")
-            .arg(self.keys.births());
-        // Before the logs: a count that is too old is unknown later, one that is too new would hide
-        // a log that came and went in between.
-        for topic in topics {
-            request.arg(Keys::bucket(topic));
-        }
-        for topic in topics {
-            request
-                .cmd("HMGET")
-                .arg(self.keys.log(topic))
-                .arg("epoch")
-                .arg("head");
-        }
-        let reply: Result<Vec<Vec<Option<String>>>, Failure> =
-            self.link.send(Request::Pipeline(&request)).await;
-        let reply = reply.map_err(Failure::of_read)?;
-        let [store, births, logs @ ..] = reply.as_slice() else {
-            return Err(damaged("the heads are too few"));
-        };
-        let Some(Some(store)) = store.first() else {
-            return Ok(None);
-        };
-        let heads = births.iter().zip(logs).map(|(births, log)| {
-            let (epoch, offset) = match log.as_slice() {
-                [Some(epoch), head] => (epoch, head),
-                _ => (store, births),
-            };
-            position(epoch, offset.as_deref().unwrap_or("0"))
-        });
-        heads.collect::<Result<_, _>>().map(Some)
-    }
-
-    async fn heads_or_open(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        for _ in 0..2 {
-            if let Some(heads) = self.heads_of(topics).await? {
-                return Ok(heads);
-            }
-            self.open(false).await?;
-        }
-        Err(StoreErrorKind::Unavailable.into())
-    }
-
     async fn listen(&self, wakes: &Wakes) -> Result<(), redis::RedisError> {
         let channel = self.keys.channel();
         let (mut asking, mut messages) = self.link.listen(&channel).await?.split();
         wakes.wake_all();
         loop {
             match timeout(SILENCE, messages.next()).await {
-                Ok(Some(message)) => match TopicName::new(message.get_payload::<String>()?) {
-                    Ok(topic) => wakes.wake(&topic),
-                    Err(_) => tracing::debug!(channel, "a wake-up that names no topic"),
-                },
+                Ok(Some(message)) => {
+                    let name = std::str::from_utf8(message.get_payload_bytes());
+                    match TopicName::new(name.unwrap_or_default()) {
+                        Ok(topic) => wakes.wake(&topic),
+                        Err(_) => tracing::debug!(channel, "a wake-up that names no topic"),
+                    }
+                }
                 Ok(None) => return Ok(()),
                 Err(_) => {
                     let answer = timeout(self.answer, asking.ping::<redis::Value>()).await;
@@ -194,12 +234,6 @@ impl RedisStore {
             }
         }
     }
-}
-
-fn position(epoch: &str, offset: &str) -> Result<Position, StoreError> {
-    let text = format!("{epoch}-{offset}");
-    text.parse()
-        .map_err(|_| damaged(format!("{text:?} is no position")))
 }
 
 /// In milliseconds. Beyond a time that Redis can name, it is none.
@@ -221,7 +255,7 @@ impl EventStore for RedisStore {
             let what = Fact(format!("{head:?} is no position"));
             return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, what));
         };
-        self.seen.note(topic, head);
+        self.seen.note(topic, head, None);
         Ok(match what.as_str() {
             "stored" => Appended::Stored(head),
             _ => Appended::Conflict(head),
@@ -238,29 +272,7 @@ impl EventStore for RedisStore {
     }
 
     async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        let mut heads = Vec::with_capacity(topics.len());
-        for topics in topics.chunks(HEADS) {
-            let seen: Vec<_> = topics.iter().map(|topic| self.seen.get(topic)).collect();
-            let mut found = self.heads_or_open(topics).await?;
-            let mut is_behind = false;
-            for ((topic, seen), &head) in topics.iter().zip(seen).zip(&found) {
-                if let Some(seen) = seen
-                    && seen.epoch() == head.epoch()
-                    && seen.offset() > head.offset()
-                {
-                    self.renew(topic, seen).await?;
-                    is_behind = true;
-                }
-            }
-            if is_behind {
-                found = self.heads_or_open(topics).await?;
-            }
-            for (topic, &head) in topics.iter().zip(&found) {
-                self.seen.note(topic, head);
-            }
-            heads.append(&mut found);
-        }
-        Ok(heads)
+        heads::heads(self, topics).await
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

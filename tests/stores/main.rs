@@ -3,4 +3,6 @@
 
 mod memory;
 mod naive;
+#[cfg(feature = "redis")]
+mod redis;
 mod wrong;

@@ -8,7 +8,7 @@ use super::{
     RedisStore,
     failure::{Fact, damaged},
     link::Request,
-    view::{Entry, Log, Range, Reply, View},
+    view::{Entries, Entry, Log, Range, Reply, Shown, View},
 };
 use crate::{
     store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError, StoreErrorKind},
@@ -17,6 +17,8 @@ use crate::{
 
 /// Until the size of the events of a topic is known.
 const FIRST_ENTRIES: u64 = 64;
+/// Of one request, so that no answer takes long to make.
+const MOST_ENTRIES: u64 = 4096;
 /// Of one request for the newest events where offsets do not count them.
 const MOST_COUNTED: u64 = 512;
 /// A log can change between two requests. One that always does is beyond what can be read.
@@ -52,7 +54,10 @@ pub(super) async fn read(
         ReadFrom::Oldest => Start::Oldest(0),
         ReadFrom::Newest(events) => Start::Newest(events),
     };
-    let mut count = FIRST_ENTRIES;
+    let average = store.seen.average(topic);
+    let mut count = average.map_or(FIRST_ENTRIES, |average| {
+        entries_in(max_bytes.get(), average)
+    });
     for _ in 0..ATTEMPTS {
         let range = match start {
             Start::After(position) => Range {
@@ -66,7 +71,7 @@ pub(super) async fn read(
         let Some(log) = &view.log else {
             return Ok(read_empty(&view, from));
         };
-        count = log.entries_in(max_bytes.get());
+        count = entries_in(max_bytes.get(), log.average());
         match answer(log, &view.entries, start) {
             Answer::Done(read) => return Ok(read),
             Answer::Again(other) => start = other,
@@ -89,20 +94,25 @@ pub(super) async fn read(
 async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<View, StoreError> {
     let keys = &store.keys;
     for _ in 0..ATTEMPTS {
-        let seen = store.seen.get(topic);
+        let seen = store.seen.head(topic);
         let request = View::request(keys, topic, range);
         let reply: Result<Reply, _> = store.link.send(Request::Pipeline(&request)).await;
         let reply = reply.map_err(|failure| failure.of_read())?;
-        let Some(view) = View::parse(reply, keys, topic)? else {
-            store.open(false).await?;
-            continue;
+        let view = match View::parse(reply, keys, topic)? {
+            Shown::View(view) => view,
+            Shown::Torn => continue,
+            Shown::Unset => {
+                store.open(false).await?;
+                continue;
+            }
         };
         if let Some(seen) = seen.filter(|_| view.is_behind(seen)) {
             store.renew(topic, seen).await?;
         } else if view.is_beyond_limits() {
             store.trim(topic).await?;
         } else {
-            store.seen.note(topic, view.head());
+            let average = view.log.as_ref().map(Log::average);
+            store.seen.note(topic, view.head(), average);
             return Ok(view);
         }
     }
@@ -169,6 +179,12 @@ fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
     }
 }
 
+/// About how many entries have so many bytes.
+fn entries_in(bytes: usize, average: u64) -> u64 {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    (bytes / average).saturating_add(1).min(MOST_ENTRIES)
+}
+
 /// Finds the offset before the newest `events` events.
 async fn before_newest(
     store: &RedisStore,
@@ -187,8 +203,7 @@ async fn before_newest(
             .arg("-")
             .arg("COUNT")
             .arg(count);
-        let reply: Result<Vec<(String, Vec<Vec<u8>>)>, _> =
-            store.link.send(Request::Cmd(&request)).await;
+        let reply = store.link.send::<Entries>(Request::Cmd(&request)).await;
         let entries = reply.map_err(|failure| failure.of_read())?;
         let ended = u64::try_from(entries.len()).unwrap_or(u64::MAX) < count;
         for (id, fields) in entries {
@@ -252,7 +267,7 @@ async fn page(
             break;
         }
         let count = match &view.log {
-            Some(log) => log.entries_in(max_bytes - bytes),
+            Some(log) => entries_in(max_bytes - bytes, log.average()),
             None => break,
         };
         let after = Range { after: last, count };

@@ -52,6 +52,9 @@ pub(super) struct Range {
     pub(super) count: u64,
 }
 
+/// Entries of a stream as Redis tells them: ids, and fields with their values.
+pub(super) type Entries = Vec<(String, Vec<Vec<u8>>)>;
+
 /// The reply to [`View::request`].
 pub(super) type Reply = (
     (u64, u64),
@@ -59,8 +62,18 @@ pub(super) type Reply = (
     Option<u64>,
     Vec<Option<String>>,
     u64,
-    Vec<(String, Vec<Vec<u8>>)>,
+    Entries,
+    Vec<Option<String>>,
 );
+
+/// What a reply shows.
+pub(super) enum Shown {
+    View(View),
+    /// The store has no settings yet, or no more.
+    Unset,
+    /// The log has changed between the commands.
+    Torn,
+}
 
 const LOG: [&str; 9] = [
     "epoch",
@@ -75,10 +88,12 @@ const LOG: [&str; 9] = [
 ];
 
 impl View {
+    /// One round trip, and no transaction: a full Redis refuses those, also to readers. That all of it
+    /// is of one moment is seen from the log, which is asked for before and after.
     pub(super) fn request(keys: &Keys, topic: &TopicName, range: Range) -> Pipeline {
         let stream = keys.stream(topic);
         let mut pipe = pipe();
-        pipe.atomic().cmd("TIME");
+        pipe.cmd("TIME");
         pipe.cmd("HMGET")
             .arg(keys.store())
             .arg(&["epoch", "max_events", "max_bytes", "max_age"]);
@@ -91,22 +106,20 @@ impl View {
             .arg("+")
             .arg("COUNT")
             .arg(range.count);
+        pipe.cmd("HMGET").arg(keys.log(topic)).arg(&LOG);
         pipe
     }
 
-    /// Returns `None` where the store has no settings yet, or no more.
-    ///
     /// # Errors
     ///
     /// When it is nothing that the functions have written.
-    pub(super) fn parse(
-        reply: Reply,
-        keys: &Keys,
-        topic: &TopicName,
-    ) -> Result<Option<Self>, StoreError> {
-        let ((seconds, micros), store, births, log, length, entries) = reply;
+    pub(super) fn parse(reply: Reply, keys: &Keys, topic: &TopicName) -> Result<Shown, StoreError> {
+        let ((seconds, micros), store, births, log, length, entries, log_after) = reply;
+        if log != log_after {
+            return Ok(Shown::Torn);
+        }
         let [Some(epoch), Some(events), Some(bytes), age] = store.as_slice() else {
-            return Ok(None);
+            return Ok(Shown::Unset);
         };
         let store_key = keys.store();
         let limits = Limits {
@@ -122,7 +135,7 @@ impl View {
             let stream = keys.stream(topic);
             return Err(damaged(format!("{stream} has entries and no log")));
         }
-        Ok(Some(Self {
+        Ok(Shown::View(Self {
             now: seconds * 1000 + micros / 1000,
             beginning: Position::new(self::epoch(&store_key, epoch)?, births.unwrap_or(0)),
             limits,
@@ -227,16 +240,11 @@ impl Log {
         is_plain.then(|| self.head.saturating_sub(events).max(self.first))
     }
 
-    /// About how many entries have so many bytes.
-    pub(super) fn entries_in(&self, bytes: usize) -> u64 {
-        let average = (self.bytes / self.events.max(1)).max(1);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        (bytes / average).clamp(1, MOST_ENTRIES)
+    /// The bytes of an average event.
+    pub(super) fn average(&self) -> u64 {
+        (self.bytes / self.events.max(1)).max(1)
     }
 }
-
-/// Of one request, so that no answer takes long to make.
-const MOST_ENTRIES: u64 = 4096;
 
 impl Entry {
     /// The offset, where the id has the form of ours.

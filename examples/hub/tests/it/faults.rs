@@ -41,7 +41,6 @@ async fn under_load(redis: &mut Redis, fault: impl AsyncFnOnce(&mut Redis, &[Hub
     fault(redis, &hubs).await;
     load.more().await;
     let summary = load.finish().await;
-    println!("{summary:?}");
     summary.nobody_was_disconnected();
     summary
 }
@@ -91,7 +90,6 @@ async fn redis_killed_and_restarted_with_an_older_copy_of_its_data() {
     redis.restart();
     load.more().await;
     let summary = load.finish().await;
-    println!("{summary:?}");
     summary.nobody_was_disconnected();
     assert!(!summary.gaps.is_empty(), "{summary:?}");
 }
@@ -122,7 +120,6 @@ async fn network_cut() {
     proxy.heal();
     load.more().await;
     let summary = load.finish().await;
-    println!("{summary:?}");
     summary.nobody_was_disconnected();
     summary.nothing_is_missing();
     assert!(summary.unknown > 0, "{summary:?}");
@@ -143,7 +140,6 @@ async fn answers_lost() {
         load.more().await;
     }
     let summary = load.finish().await;
-    println!("{summary:?}");
     summary.nobody_was_disconnected();
     summary.nothing_is_missing();
     assert!(summary.unknown > 0, "{summary:?}");
@@ -161,7 +157,6 @@ async fn hub_killed_and_restarted() {
         load.more().await;
     }
     let summary = load.finish().await;
-    println!("{summary:?}");
     summary.nothing_is_missing();
     assert!(summary.reconnects > 0, "{summary:?}");
 }
@@ -174,7 +169,6 @@ async fn hub_in_memory_killed_and_restarted() {
     load.moved(&hubs);
     load.more().await;
     let summary = load.finish().await;
-    println!("{summary:?}");
     assert!(summary.gaps.contains_key("unknown"), "{summary:?}");
 }
 
@@ -190,7 +184,6 @@ async fn hub_on_a_file_killed_and_restarted() {
         load.more().await;
     }
     let summary = load.finish().await;
-    println!("{summary:?}");
     summary.nothing_is_missing();
     assert!(summary.reconnects > 0, "{summary:?}");
 }

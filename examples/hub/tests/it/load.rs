@@ -164,6 +164,7 @@ impl Load {
             let followed = followed.unwrap().unwrap();
             summary.add(&outcomes[followed.topic], &followed);
         }
+        eprintln!("{summary:?}");
         summary
     }
 }

@@ -57,7 +57,7 @@ async fn ten_thousand_topics_cost_what_one_does() {
     let cost_of_many = cost(&redis, &other, &mut first).await;
     assert_eq!(cost_of_many, cost_of_one);
     let grown = hub.memory().saturating_sub(before);
-    println!(
+    eprintln!(
         "{TOPICS} topics, {connections} connections after {:?}, {} KiB more, {cost_of_one:?}",
         begun.elapsed(),
         grown / 1024,

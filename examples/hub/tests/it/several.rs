@@ -106,7 +106,7 @@ async fn everybody_gets_everything_once(hubs: &[Hub]) {
     assert_eq!(delivered, followed * PUBLISHERS * each);
     assert!(delivered >= deliveries());
     assert!(connections > 3 * CLIENTS, "{connections}");
-    println!(
+    eprintln!(
         "{delivered} deliveries of {} events over {connections} connections in {:?}",
         TOPICS * PUBLISHERS * each,
         begun.elapsed(),
