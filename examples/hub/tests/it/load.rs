@@ -1,7 +1,7 @@
 //! Publishers and followers that go on while something breaks, and what has to be true afterwards.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -52,7 +52,8 @@ pub(crate) async fn publish(http: &Http, url: &str, data: &str) -> Outcome {
 /// What a follower saw.
 #[derive(Debug)]
 enum Seen {
-    Event(usize),
+    /// With its id.
+    Event(usize, String),
     Gap(String),
 }
 
@@ -221,7 +222,10 @@ async fn follow(
                 }
                 ("sse.bye", _) => {}
                 ("n", LAST) => return followed,
-                ("n", number) => followed.seen.push(Seen::Event(number.parse().unwrap())),
+                ("n", number) => {
+                    let number = number.parse().unwrap();
+                    followed.seen.push(Seen::Event(number, last.clone()));
+                }
                 _ => panic!("{event:?}"),
             }
         }
@@ -259,7 +263,7 @@ impl Summary {
     /// Every acknowledged event is seen once and in order, or after a gap; what was refused never.
     fn add(&mut self, outcomes: &[Outcome], followed: &Followed) {
         self.reconnects += followed.connections - 1;
-        let mut numbers = HashSet::new();
+        let mut numbers = HashMap::new();
         let (mut next, mut behind_gap) = (0, false);
         let missing = |from: usize, to: usize| {
             let between = (from..to).filter(|&number| outcomes[number] == Outcome::Stored);
@@ -272,9 +276,12 @@ impl Summary {
                     *self.gaps.entry(reason.clone()).or_default() += 1;
                     continue;
                 }
-                Seen::Event(number) => *number,
+                Seen::Event(number, id) => {
+                    let twice = numbers.insert(number, id);
+                    assert!(twice.is_none(), "{number} came as {twice:?} and as {id}");
+                    *number
+                }
             };
-            assert!(numbers.insert(number), "{number} came twice");
             match outcomes[number] {
                 Outcome::Refused => panic!("{number} was refused and delivered"),
                 // It may have been carried out late.
