@@ -42,6 +42,7 @@
 //!
 //! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
 //! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `file`: `store::FileStore`, a durable store in one file.
 //!
 //! Streams have to be polled within a Tokio runtime, which both frameworks do.
 //!
