@@ -42,6 +42,7 @@
 //!
 //! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
 //! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `contract`: the suite that is the contract of a store.
 //!
 //! Streams have to be polled within a Tokio runtime, which both frameworks do.
 //!
