@@ -21,7 +21,7 @@ use actix_web::{
 
 use crate::{
     connection::Settings, head, last_event_id::LastEventId, layer::Grant, sse::Sse,
-    topic_name::InvalidTopicName,
+    subscription::InvalidTopics, topic_name::InvalidTopicName,
 };
 pub use body::ActixBody;
 pub use middleware::SseMiddleware;
@@ -98,6 +98,18 @@ impl ResponseError for InvalidTopicName {
 
     fn error_response(&self) -> HttpResponse {
         HttpResponse::NotFound()
+            .insert_header(("cache-control", "no-store"))
+            .finish()
+    }
+}
+
+impl ResponseError for InvalidTopics {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::BAD_REQUEST
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::BadRequest()
             .insert_header(("cache-control", "no-store"))
             .finish()
     }

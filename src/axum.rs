@@ -9,7 +9,10 @@ use axum_core::{
 };
 use http::{StatusCode, header, request::Parts};
 
-use crate::{last_event_id::LastEventId, layer::Grant, sse::Sse, topic_name::InvalidTopicName};
+use crate::{
+    last_event_id::LastEventId, layer::Grant, sse::Sse, subscription::InvalidTopics,
+    topic_name::InvalidTopicName,
+};
 
 impl<S: Send + 'static> IntoResponse for Sse<S> {
     fn into_response(self) -> Response {
@@ -51,5 +54,12 @@ impl<S: Sync> OptionalFromRequestParts<S> for Grant {
 impl IntoResponse for InvalidTopicName {
     fn into_response(self) -> Response {
         (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "no-store")]).into_response()
+    }
+}
+
+impl IntoResponse for InvalidTopics {
+    fn into_response(self) -> Response {
+        let status = StatusCode::BAD_REQUEST;
+        (status, [(header::CACHE_CONTROL, "no-store")]).into_response()
     }
 }

@@ -8,7 +8,7 @@ use std::{fmt, num::NonZeroUsize, time::Duration};
 use crate::{
     last_event_id::LastEventId,
     store::{EventStore, MemoryStore},
-    subscription::{Feeds, Subscription},
+    subscription::{Feeds, IntoTopicName, InvalidTopics, Subscription, Topics},
     sync::Arc,
     topic_name::{InvalidTopicName, TopicName},
 };
@@ -110,7 +110,40 @@ impl Hub {
     /// [`TopicName::new`].
     #[track_caller]
     pub fn subscribe(&self, topic: impl IntoTopicName, last: LastEventId) -> Subscription {
-        Subscription::new(Arc::clone(&self.feeds), topic.into_topic_name(), last)
+        let topics = Topics::one(topic.into_topic_name(), &self.feeds);
+        Subscription::new(Arc::clone(&self.feeds), topics, last)
+    }
+
+    /// Follows several topics at once, from where the client was in each.
+    ///
+    /// Their order, and whether one is there twice, does not matter, nor whether `last` is of the same
+    /// list ([several topics](Subscription#several-topics)). Does no I/O.
+    ///
+    /// ```
+    /// use tower_sse::{Hub, InvalidTopics, LastEventId, Subscription, TopicName};
+    ///
+    /// /// `GET /stream?topic=orders&topic=stock`
+    /// fn stream(hub: &Hub, names: Vec<TopicName>, last: LastEventId) -> Result<Subscription, InvalidTopics> {
+    ///     hub.subscribe_many(names, last)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When there is no topic, or more than [64](Subscription::MAX_TOPICS).
+    ///
+    /// # Panics
+    ///
+    /// When a topic is a literal that is no [`TopicName`].
+    #[track_caller]
+    pub fn subscribe_many(
+        &self,
+        topics: impl IntoIterator<Item = impl IntoTopicName>,
+        last: LastEventId,
+    ) -> Result<Subscription, InvalidTopics> {
+        let topics = topics.into_iter().map(|topic| topic.into_topic_name());
+        let topics = Topics::several(topics, &self.feeds)?;
+        Ok(Subscription::new(Arc::clone(&self.feeds), topics, last))
     }
 }
 
@@ -123,41 +156,5 @@ impl Default for Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").finish_non_exhaustive()
-    }
-}
-
-/// What [`Hub::subscribe`] takes for a topic: a literal, a [`TopicName`] or a reference to one.
-///
-/// This trait is sealed.
-pub trait IntoTopicName: sealed::Sealed {}
-
-impl IntoTopicName for &'static str {}
-impl IntoTopicName for TopicName {}
-impl IntoTopicName for &TopicName {}
-
-mod sealed {
-    use super::TopicName;
-
-    pub trait Sealed {
-        fn into_topic_name(self) -> TopicName;
-    }
-
-    impl Sealed for &'static str {
-        #[track_caller]
-        fn into_topic_name(self) -> TopicName {
-            TopicName::from_static(self)
-        }
-    }
-
-    impl Sealed for TopicName {
-        fn into_topic_name(self) -> TopicName {
-            self
-        }
-    }
-
-    impl Sealed for &TopicName {
-        fn into_topic_name(self) -> TopicName {
-            self.clone()
-        }
     }
 }

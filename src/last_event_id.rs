@@ -7,8 +7,8 @@ use bytestring::ByteString;
 /// Names of the query parameter, for clients that cannot set a header: a new `EventSource` is one.
 const QUERY: [&str; 3] = ["lastEventId", "last_event_id", "lastEventID"];
 
-/// The longest id that is looked at, in bytes.
-const MAX_LEN: usize = 1024;
+/// The longest id that is looked at, in bytes. The longest of ours has the positions of 64 topics.
+pub(crate) const MAX_LEN: usize = 2048;
 
 /// The last event id that a client sent when it came back.
 ///
@@ -23,7 +23,7 @@ pub enum LastEventId {
     Absent,
     /// The text that was sent. Whether it is an id of ours is for whoever made it to say.
     Id(ByteString),
-    /// There was one, but it is not UTF-8, longer than 1,024 bytes, has control characters, or there
+    /// There was one, but it is not UTF-8, longer than 2,048 bytes, has control characters, or there
     /// were several that differ.
     Unusable,
 }

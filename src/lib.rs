@@ -33,7 +33,7 @@
 //! | event | data | when |
 //! |---|---|---|
 //! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here |
-//! | `sse.gap` | `{"reason":"..","missed":n}` | before the event behind a [gap](GapReason); `missed` where it is known |
+//! | `sse.gap` | `{"topic":"..","reason":"..","missed":n}` | before the event behind a [gap](GapReason); `topic` where several are followed, `missed` where it is known |
 //! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `unavailable` |
 //!
 //! Clients that do not listen for them never see them.
@@ -43,6 +43,7 @@
 //! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
 //! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
 //! - `file`: `store::FileStore`, a durable store in one file.
+//! - `contract`: the suite that is the contract of a store.
 //!
 //! Streams have to be polled within a Tokio runtime, which both frameworks do.
 //!
@@ -76,13 +77,13 @@ pub use event::{
     InvalidEventName,
 };
 pub use http::{self, StatusCode};
-pub use hub::{Hub, IntoTopicName, PublishError, PublishErrorKind, Topic};
+pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
     Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, SseLayer, SseService,
 };
 pub use sse::{EventSource, Sse, SseBody};
-pub use subscription::{Start, Subscription};
+pub use subscription::{IntoTopicName, InvalidTopics, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 

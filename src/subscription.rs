@@ -6,7 +6,10 @@ mod follow;
 mod frame;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod positions;
 mod reader;
+mod several;
+mod topics;
 mod window;
 
 use std::{
@@ -17,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures_core::Stream;
 
 use crate::{
@@ -27,7 +31,11 @@ use crate::{
     topic_name::TopicName,
 };
 pub(crate) use feeds::Feeds;
-use follow::{Begin, Follower, Resume, Step};
+use follow::{Begin, Follower, Step};
+use positions::Tag;
+use several::Several;
+pub(crate) use topics::Topics;
+pub use topics::{IntoTopicName, InvalidTopics};
 
 /// After this many events in a row that the filter has kept from a client, it is told its position.
 const MAX_SKIPPED: usize = window::MAX_EVENTS.get() / 2;
@@ -49,7 +57,7 @@ pub enum Start {
     After(EventId),
 }
 
-/// The events of a topic for one client: what it missed, then live.
+/// The events of one topic or several for one client: what it missed, then live.
 ///
 /// After a usable `Last-Event-ID` that is every retained event behind it, once and in order. Where
 /// that cannot be, the first event is an `sse.gap` that says why, and the stream goes on behind the
@@ -61,37 +69,56 @@ pub enum Start {
 /// Nothing is read before it is polled, and dropping it at any time loses nothing: the ids say where
 /// the client was.
 ///
+/// # Several topics
+///
+/// With [`Hub::subscribe_many`](crate::Hub::subscribe_many) the order is that of each topic; between
+/// topics there is none. Every id has the positions of all topics, so it resumes them all. A topic
+/// that was not followed when the id was made starts as for a new client, and one that is no longer
+/// followed is passed over; neither is a gap.
+///
 /// # Panics
 ///
 /// Polling it outside of a Tokio runtime panics, as Tokio's own types do.
 #[must_use]
 pub struct Subscription {
     feeds: Arc<Feeds>,
-    topic: TopicName,
+    topics: Topics,
     last: LastEventId,
     start: Start,
-    /// The head when the subscription was made, where the store knows it without waiting.
-    head: Option<Position>,
     priming: bool,
     filter: Option<Filter>,
-    skipped: usize,
-    follower: Option<Follower>,
+    /// How many events in a row the filter has kept back; `None` while the client has no position.
+    skipped: Option<usize>,
+    following: Following,
 }
 
 type Filter = Box<dyn FnMut(Event) -> Option<Event> + Send>;
 
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most follow one topic, and none should pay for a box"
+)]
+enum Following {
+    NotYet,
+    One(Follower),
+    Several(Box<Several>),
+}
+
 impl Subscription {
-    pub(crate) fn new(feeds: Arc<Feeds>, topic: TopicName, last: LastEventId) -> Self {
+    /// How many topics one subscription can follow.
+    pub const MAX_TOPICS: usize = 64;
+
+    pub(crate) fn new(feeds: Arc<Feeds>, topics: Topics, last: LastEventId) -> Self {
         Self {
-            head: feeds.store.head_now(&topic),
             feeds,
-            topic,
+            topics,
+            skipped: (last != LastEventId::Absent).then_some(0),
             last,
             start: Start::Live,
             priming: true,
             filter: None,
-            skipped: 0,
-            follower: None,
+            following: Following::NotYet,
         }
     }
 
@@ -144,14 +171,17 @@ impl Subscription {
     pub(crate) fn poll_blocks(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let joined = self.filter.is_none();
         loop {
-            let Some(step) = ready!(self.follower().poll_step(cx, joined)) else {
+            let Some((topic, step)) = ready!(self.poll_step(cx, joined)) else {
                 return Poll::Ready(None);
             };
-            let blocks = match step {
-                Step::Joined(blocks) => blocks,
-                step => {
+            let blocks = match (step, &mut self.following) {
+                (Step::Joined(blocks), _) => blocks,
+                (Step::Frames(frames, to), Following::Several(several)) if joined => {
+                    several.blocks(topic, &frames, to)
+                }
+                (step, _) => {
                     let mut blocks = Vec::new();
-                    self.on_step(step, |event| event.block().write(&mut blocks));
+                    self.on_step(topic, step, |event| event.block().write(&mut blocks));
                     blocks.into()
                 }
             };
@@ -161,64 +191,120 @@ impl Subscription {
         }
     }
 
-    fn follower(&mut self) -> &mut Follower {
-        let (start, last, head, priming) = (&self.start, &self.last, self.head, self.priming);
-        self.follower.get_or_insert_with(|| {
-            let begin = match start {
-                Start::Live | Start::After(_) => Begin::Live(head),
-                Start::Newest(events) => Begin::Newest(*events),
+    /// Returns what comes next, with the number of its topic.
+    fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<(usize, Step)>> {
+        if let Following::NotYet = self.following {
+            self.following = self.begin();
+        }
+        match &mut self.following {
+            Following::NotYet => Poll::Ready(None),
+            Following::One(follower) => {
+                let step = ready!(follower.poll_step(cx, joined));
+                Poll::Ready(step.map(|step| (0, step)))
+            }
+            Following::Several(several) => several.poll_step(cx),
+        }
+    }
+
+    fn begin(&self) -> Following {
+        let last = match (&self.last, &self.start) {
+            (LastEventId::Absent, Start::After(id)) => &LastEventId::Id(id.as_str().into()),
+            (last, _) => last,
+        };
+        let follower = |(name, head): &(TopicName, Option<Position>), resume| {
+            let begin = match self.start {
+                Start::Live | Start::After(_) => Begin::Live(*head),
+                Start::Newest(events) => Begin::Newest(events),
                 Start::All => Begin::Oldest,
             };
-            let resume = match (last, start) {
-                (LastEventId::Id(id), _) => resume(id),
-                (LastEventId::Unusable, _) => Resume::Unusable,
-                (LastEventId::Absent, Start::After(id)) => resume(id.as_str()),
-                (LastEventId::Absent, _) => Resume::Nothing,
-            };
-            let mut follower =
-                Follower::new(Arc::clone(&self.feeds), self.topic.clone(), resume, begin);
-            if !priming {
+            let mut follower = Follower::new(Arc::clone(&self.feeds), name.clone(), resume, begin);
+            if !self.priming {
                 follower.without_priming();
             }
             follower
-        })
+        };
+        match &self.topics {
+            Topics::One(topic) => {
+                let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
+                Following::One(follower(topic, several::resume(last, &tagged)[0]))
+            }
+            Topics::Several(topics) => {
+                let tagged: Vec<_> = topics
+                    .iter()
+                    .map(|(name, _)| (name.clone(), Tag::of(name)))
+                    .collect();
+                let resumes = several::resume(last, &tagged);
+                let followers = topics.iter().zip(resumes);
+                Following::Several(Box::new(Several::new(
+                    followers.map(|(topic, resume)| follower(topic, resume)),
+                    tagged.into_iter().map(|(_, tag)| tag).collect(),
+                )))
+            }
+        }
     }
 
     /// Hands on the events of a step, filtered.
-    fn on_step(&mut self, step: Step, mut take: impl FnMut(Event)) {
-        let control = |event: Event, at: Option<Position>| {
-            let event = event.of_topic(self.topic.clone());
-            match at {
-                Some(at) => event.id_text(at.to_string().into()),
-                None => event,
-            }
-        };
+    fn on_step(&mut self, topic: usize, step: Step, mut take: impl FnMut(Event)) {
+        let name = self.topics.name(topic).clone();
+        let several = matches!(self.following, Following::Several(_));
         match step {
             Step::Joined(_) => debug_assert!(false, "blocks are not asked for here"),
-            Step::Open(at) => take(control(open(), Some(at))),
-            Step::Gap(missing, at) => take(control(gap(missing), Some(at))),
-            Step::Unavailable(at) => take(control(bye(ByeReason::Unavailable), at)),
-            Step::Events(events, at) => {
-                for event in events {
-                    match filtered(&mut self.filter, event) {
+            Step::Open(at) => {
+                self.skipped = Some(0);
+                take(self.control(open(), topic, at));
+            }
+            Step::Gap(missing, at) => {
+                self.skipped = Some(0);
+                let gap = gap(missing, several.then_some(&name));
+                take(self.control(gap, topic, at).of_topic(name));
+            }
+            Step::Unavailable(at) => {
+                let id = match &self.following {
+                    Following::Several(several) => several.last_id(),
+                    _ => at.map(|at| at.to_string().into()),
+                };
+                let bye = bye(ByeReason::Unavailable);
+                take(match id {
+                    Some(id) => bye.id_text(id),
+                    None => bye,
+                });
+            }
+            Step::Frames(frames, to) => {
+                for frame in frames.iter().filter(|frame| frame.is_event()) {
+                    let id = self.id(topic, Position::new(to.epoch(), frame.offset));
+                    match filtered(&mut self.filter, frame.event(&name, id)) {
                         Some(event) => {
-                            self.skipped = 0;
+                            self.skipped = Some(0);
                             take(event);
                         }
-                        None => self.skipped += 1,
+                        None => self.skipped = self.skipped.map(|skipped| skipped + 1),
                     }
                 }
-                if self.skipped >= MAX_SKIPPED {
-                    self.skipped = 0;
-                    take(control(open(), Some(at)));
+                // Either far behind, or a new client that has no position yet.
+                if self
+                    .skipped
+                    .map_or(self.priming, |skipped| skipped >= MAX_SKIPPED)
+                {
+                    self.skipped = Some(0);
+                    take(self.control(open(), topic, to));
+                } else if let Following::Several(several) = &mut self.following {
+                    several.moved(topic, to);
                 }
             }
         }
     }
-}
 
-fn resume(id: &str) -> Resume {
-    id.parse().map_or(Resume::Unusable, Resume::After)
+    fn control(&mut self, event: Event, topic: usize, at: Position) -> Event {
+        event.id_text(self.id(topic, at))
+    }
+
+    /// The id of a place in a topic.
+    fn id(&mut self, topic: usize, at: Position) -> ByteString {
+        match &mut self.following {
+            Following::Several(several) => several.id(topic, at),
+            Following::NotYet | Following::One(_) => at.to_string().into(),
+        }
+    }
 }
 
 fn filtered(filter: &mut Option<Filter>, event: Event) -> Option<Event> {
@@ -232,8 +318,8 @@ fn filtered(filter: &mut Option<Filter>, event: Event) -> Option<Event> {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("topic", &self.topic)
-            .field("follower", &self.follower)
+            .field("topics", &self.topics)
+            .field("following", &self.following)
             .finish_non_exhaustive()
     }
 }
@@ -255,8 +341,10 @@ impl Stream for Events {
             if let Some(event) = ready.pop_front() {
                 return Poll::Ready(Some(event));
             }
-            match ready!(subscription.follower().poll_step(cx, false)) {
-                Some(step) => subscription.on_step(step, |event| ready.push_back(event)),
+            match ready!(subscription.poll_step(cx, false)) {
+                Some((topic, step)) => {
+                    subscription.on_step(topic, step, |event| ready.push_back(event));
+                }
                 None => return Poll::Ready(None),
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Event, EventName};
+use crate::topic_name::TopicName;
 
 /// Why a stream does not go on where its client was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,13 +78,14 @@ pub(crate) fn open() -> Event {
     Event::new("{}").name(EventName::reserved("sse.open"))
 }
 
-/// `sse.gap`.
-pub(crate) fn gap(gap: Gap) -> Event {
-    let reason = gap.reason.as_str();
-    let data = match gap.missed {
-        Some(missed) => format!(r#"{{"reason":"{reason}","missed":{missed}}}"#),
-        None => format!(r#"{{"reason":"{reason}"}}"#),
-    };
+/// `sse.gap`, with the topic where there are several.
+pub(crate) fn gap(gap: Gap, topic: Option<&TopicName>) -> Event {
+    // Neither names of topics nor reasons have anything to escape.
+    let topic = topic.map_or(String::new(), |topic| format!(r#""topic":"{topic}","#));
+    let missed = gap
+        .missed
+        .map_or(String::new(), |missed| format!(r#","missed":{missed}"#));
+    let data = format!(r#"{{{topic}"reason":"{}"{missed}}}"#, gap.reason);
     Event::new(data)
         .name(EventName::reserved("sse.gap"))
         .of_gap(gap)

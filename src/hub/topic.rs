@@ -7,7 +7,7 @@ use crate::{
     event::{EventId, IntoEvent},
     last_event_id::LastEventId,
     store::{Append, Appended, NewRecord},
-    subscription::{Feeds, Subscription},
+    subscription::{Feeds, Subscription, Topics},
     sync::Arc,
     topic_name::TopicName,
 };
@@ -43,7 +43,8 @@ impl<T: ?Sized> Topic<T> {
 
     /// Follows the topic, as [`Hub::subscribe`](crate::Hub::subscribe) does.
     pub fn subscribe(&self, last: LastEventId) -> Subscription {
-        Subscription::new(Arc::clone(&self.feeds), self.name.clone(), last)
+        let topics = Topics::one(self.name.clone(), &self.feeds);
+        Subscription::new(Arc::clone(&self.feeds), topics, last)
     }
 }
 

@@ -128,8 +128,8 @@ impl MemoryStore {
     /// The epoch of the log that `topic` would have if it were begun now.
     fn next_epoch(&self, topics: &Topics, topic: &TopicName) -> Epoch {
         let life = topics.lives[self.bucket(topic)];
-        // 48 bits keep the ids short.
-        Epoch::new(self.seed.hash_one((topic, life)) >> 16)
+        // 40 bits keep the ids short.
+        Epoch::new(self.seed.hash_one((topic, life)) >> 24)
     }
 
     fn bucket(&self, topic: &TopicName) -> usize {

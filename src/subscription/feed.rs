@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{
     feeds::Feeds,
+    frame::Frame,
     window::{Place, Window},
 };
 use crate::{
-    event::Event,
     store::{Page, Position},
     sync::{Arc, Mutex, MutexGuard, Weak, lock},
     topic_name::TopicName,
@@ -66,7 +66,7 @@ struct Slot {
 #[derive(Debug)]
 pub(super) enum Polled {
     Joined(Bytes, Position),
-    Events(Vec<Event>, Position),
+    Frames(Vec<Frame>, Position),
     /// Nothing is there yet, and the waker will be woken.
     AtEnd {
         unavailable: bool,
@@ -281,8 +281,7 @@ impl Listener {
             }
             Place::Inside(first) => {
                 let (frames, to) = window.chunk(first);
-                let events = frames.filter_map(|frame| frame.event(&self.feed.topic, to.epoch()));
-                Polled::Events(events.collect(), to)
+                Polled::Frames(frames.cloned().collect(), to)
             }
         }
     }

@@ -46,7 +46,7 @@ use super::{
     reader::{Outage, PAGE_BYTES, READ_TIMEOUT},
 };
 use crate::{
-    event::{Event, Gap, GapReason},
+    event::{Gap, GapReason},
     store::{BoxFuture, Page, Position, Read, ReadFrom, Record, StoreError, StoreErrorKind},
     sync::Arc,
     topic_name::TopicName,
@@ -89,8 +89,8 @@ pub(super) enum Step {
     Gap(Gap, Position),
     /// Blocks of events.
     Joined(Bytes),
-    /// Events, and the cursor behind them, which is also moved by records that are no events.
-    Events(Vec<Event>, Position),
+    /// Records, and the cursor behind them, whose epoch is theirs.
+    Frames(Vec<Frame>, Position),
     /// The store has not answered for too long; the cursor is where the client was.
     Unavailable(Option<Position>),
 }
@@ -161,32 +161,40 @@ impl Follower {
         }
     }
 
+    /// Finds out where the follower begins, without delivering anything from there. Returns a step
+    /// only where it ends instead.
+    pub(super) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        self.feeds.ensure_reader();
+        for _ in 0..MAX_TURNS {
+            if self.cursor.is_some() || matches!(self.state, State::Ended) {
+                return Poll::Ready(None);
+            }
+            let step = ready!(self.poll_turn(cx, false));
+            if step.is_some() {
+                return Poll::Ready(step);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The cursor, once it is known.
+    pub(super) fn cursor(&self) -> Option<Position> {
+        self.cursor
+    }
+
     /// Returns what comes next. With `joined`, events come as blocks.
     ///
     /// Nothing is read or followed before the first call.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
         self.feeds.ensure_reader();
         for _ in 0..MAX_TURNS {
-            let step = match &mut self.state {
-                State::Ended => return Poll::Ready(None),
-                State::Following => match self.poll_window(cx, joined) {
-                    Some(step) => ready!(step),
-                    None => continue,
-                },
-                State::Reading(reading) => {
-                    let (from, answer) = ready!(reading.poll(cx));
-                    self.take_answer(from, answer)
-                }
-                State::Pausing(from, pause) => {
-                    ready!(pause.as_mut().poll(cx));
-                    let from = *from;
-                    self.read(from);
-                    None
-                }
-                State::Paging(_) => self.take_records(joined),
-            };
-            if let Some(step) = step {
-                return Poll::Ready(Some(step));
+            if matches!(self.state, State::Ended) {
+                return Poll::Ready(None);
+            }
+            let step = ready!(self.poll_turn(cx, joined));
+            if step.is_some() {
+                return Poll::Ready(step);
             }
         }
         // The store answers at once but brings nothing new; let others run.
@@ -194,58 +202,89 @@ impl Follower {
         Poll::Pending
     }
 
-    /// `None` if the state has changed, and there is nothing to deliver or to wait for.
-    fn poll_window(&mut self, cx: &mut Context<'_>, joined: bool) -> Option<Poll<Option<Step>>> {
-        let feeds = &self.feeds;
-        let topic = &self.topic;
-        let listener = self
-            .listener
-            .get_or_insert_with(|| feeds.feed(topic).listen());
-        let Some(cursor) = self.cursor.or_else(|| listener.feed.tail()) else {
-            return Some(match listener.poll(None, joined, cx.waker()) {
-                Polled::NotYet { unavailable: true } => Poll::Ready(self.end_unavailable()),
-                // A window that came in between makes this poll arm nothing new but look again.
-                _ if listener.feed.tail().is_some() => return None,
-                _ => Poll::Pending,
-            });
-        };
-        self.cursor = Some(cursor);
-        if matches!(self.announce, Announce::Gap(_)) {
-            return Some(Poll::Ready(self.take_announcement(cursor)));
+    /// `Ready(None)` if the state has changed, and there is nothing to deliver or to wait for.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
+        match &mut self.state {
+            State::Ended => Poll::Ready(None),
+            State::Following => match self.cursor {
+                None => self.poll_tail(cx),
+                Some(cursor) => self.poll_window(cx, cursor, joined),
+            },
+            State::Reading(reading) => {
+                let (from, answer) = ready!(reading.poll(cx));
+                Poll::Ready(self.take_answer(from, answer))
+            }
+            State::Pausing(from, pause) => {
+                ready!(pause.as_mut().poll(cx));
+                let from = *from;
+                self.read(from);
+                Poll::Ready(None)
+            }
+            State::Paging(_) => Poll::Ready(self.take_records(joined)),
         }
-        let step = match listener.poll(Some(cursor), joined, cx.waker()) {
+    }
+
+    fn listener(&mut self) -> &Listener {
+        self.listener
+            .get_or_insert_with(|| self.feeds.feed(&self.topic).listen())
+    }
+
+    /// Begins at the end of the window, once the reader has learned where that is.
+    fn poll_tail(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        let listener = self.listener();
+        let unavailable = match listener.poll(None, false, cx.waker()) {
+            Polled::NotYet { unavailable } => unavailable,
+            _ => false,
+        };
+        // After the waker is armed, so that a window that comes later wakes.
+        self.cursor = listener.feed.tail();
+        match self.cursor {
+            Some(_) => Poll::Ready(None),
+            None if unavailable => Poll::Ready(self.end_unavailable()),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_window(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: Position,
+        joined: bool,
+    ) -> Poll<Option<Step>> {
+        if matches!(self.announce, Announce::Gap(_)) {
+            return Poll::Ready(self.take_announcement(cursor));
+        }
+        match self.listener().poll(Some(cursor), joined, cx.waker()) {
             Polled::Joined(blocks, to) => {
                 self.moved(to);
-                (!blocks.is_empty()).then_some(Step::Joined(blocks))
+                Poll::Ready((!blocks.is_empty()).then_some(Step::Joined(blocks)))
             }
-            Polled::Events(events, to) => {
+            Polled::Frames(frames, to) => {
                 self.moved(to);
-                Some(Step::Events(events, to))
+                Poll::Ready(Some(Step::Frames(frames, to)))
             }
-            Polled::Elsewhere => {
-                self.read(ReadFrom::After(cursor));
-                None
-            }
-            Polled::NotYet { .. } if !self.at_head => {
-                self.read(ReadFrom::After(cursor));
-                None
-            }
+            Polled::Elsewhere => self.ask(cursor),
+            Polled::NotYet { .. } if !self.at_head => self.ask(cursor),
             // Further than the window, which may be late; or further than the log, which only the
             // store can tell.
             Polled::AtEnd { beyond: true, .. } if !self.at_head => {
-                feeds.read_soon(&listener.feed);
-                self.read(ReadFrom::After(cursor));
-                None
+                let feed = Arc::clone(&self.listener().feed);
+                self.feeds.read_soon(&feed);
+                self.ask(cursor)
             }
             Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
-                return Some(match self.take_announcement(cursor) {
+                match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
                     None if unavailable => Poll::Ready(self.end_unavailable()),
                     None => Poll::Pending,
-                });
+                }
             }
-        };
-        step.map(|step| Poll::Ready(Some(step)))
+        }
+    }
+
+    fn ask(&mut self, cursor: Position) -> Poll<Option<Step>> {
+        self.read(ReadFrom::After(cursor));
+        Poll::Ready(None)
     }
 
     fn moved(&mut self, to: Position) {
@@ -361,10 +400,8 @@ impl Follower {
             write_blocks(&mut blocks, to.epoch(), &run);
             return (!blocks.is_empty()).then(|| Step::Joined(blocks.into()));
         }
-        let events = run
-            .iter()
-            .filter_map(|record| Frame::new(to.epoch(), record).event(&self.topic, to.epoch()));
-        Some(Step::Events(events.collect(), to))
+        let frames = run.iter().map(|record| Frame::new(to.epoch(), record));
+        Some(Step::Frames(frames.collect(), to))
     }
 
     /// Goes on at `position`, behind what is missing.

@@ -12,6 +12,9 @@ use crate::{
     wire::Block,
 };
 
+/// What ends a block beside the id itself.
+const ID_LINE: &str = "id: \n\n";
+
 /// A record as it is sent: its block is made once per process and shared by all clients.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
@@ -19,6 +22,8 @@ pub(super) struct Frame {
     name: Option<EventName>,
     data: ByteString,
     block: ByteString,
+    /// The length of the block without its id.
+    body_len: usize,
 }
 
 impl Frame {
@@ -29,6 +34,7 @@ impl Frame {
             name: None,
             data: ByteString::new(),
             block: ByteString::new(),
+            body_len: 0,
         };
         if content.kind() != RecordKind::Event {
             return frame;
@@ -36,6 +42,7 @@ impl Frame {
         let id = Position::new(epoch, record.offset()).to_string();
         let mut block = Vec::new();
         block_of(content, &id).write(&mut block);
+        frame.body_len = block.len() - ID_LINE.len() - id.len();
         // All parts are UTF-8, so nothing is lost here.
         frame.block = String::from_utf8(block).unwrap_or_default().into();
         frame.name = content.name().cloned();
@@ -48,10 +55,22 @@ impl Frame {
         self.block.as_bytes()
     }
 
-    pub(super) fn event(&self, topic: &TopicName, epoch: Epoch) -> Option<Event> {
-        let id = Position::new(epoch, self.offset).to_string();
-        let event = Event::from_parts(self.name.clone(), self.data.clone());
-        (!self.block.is_empty()).then(|| event.of_topic(topic.clone()).id_text(id.into()))
+    /// Appends the block with another id.
+    pub(super) fn write_with_id(&self, out: &mut Vec<u8>, id: &str) {
+        out.extend_from_slice(&self.block()[..self.body_len]);
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b"\n\n");
+    }
+
+    pub(super) fn is_event(&self) -> bool {
+        !self.block.is_empty()
+    }
+
+    pub(super) fn event(&self, topic: &TopicName, id: ByteString) -> Event {
+        Event::from_parts(self.name.clone(), self.data.clone())
+            .of_topic(topic.clone())
+            .id_text(id)
     }
 }
 

@@ -99,9 +99,9 @@ fn follow(mut follower: Follower, start: Position, end: u64) {
                 );
                 cursor = Some(at);
             }
-            Step::Events(events, to) => {
-                for event in events {
-                    let id: Position = event.last_event_id().unwrap().parse().unwrap();
+            Step::Frames(frames, to) => {
+                for frame in frames {
+                    let id = Position::new(to.epoch(), frame.offset);
                     if let Some(cursor) = cursor {
                         assert_eq!(id.offset(), cursor.offset() + 1);
                     }

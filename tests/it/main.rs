@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod resume;
 mod servers;
+mod several;
 mod story;
 mod tidy;
 mod whatwg;

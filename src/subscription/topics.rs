@@ -1,0 +1,105 @@
+//! Which topics a subscription follows.
+
+use std::{collections::BTreeSet, error::Error, fmt};
+
+use super::{Feeds, Subscription};
+use crate::{store::Position, topic_name::TopicName};
+
+/// Topics with the heads that they had when they were subscribed to, where the store knows those
+/// without waiting.
+#[derive(Debug)]
+pub(crate) enum Topics {
+    One((TopicName, Option<Position>)),
+    /// Sorted by name, each once.
+    Several(Box<[(TopicName, Option<Position>)]>),
+}
+
+impl Topics {
+    pub(crate) fn one(name: TopicName, feeds: &Feeds) -> Self {
+        let head = feeds.store.head_now(&name);
+        Self::One((name, head))
+    }
+
+    pub(crate) fn several(
+        names: impl Iterator<Item = TopicName>,
+        feeds: &Feeds,
+    ) -> Result<Self, InvalidTopics> {
+        let mut sorted = BTreeSet::new();
+        for name in names {
+            sorted.insert(name);
+            if sorted.len() > Subscription::MAX_TOPICS {
+                return Err(InvalidTopics { none: false });
+            }
+        }
+        if sorted.is_empty() {
+            return Err(InvalidTopics { none: true });
+        }
+        let with_head = |name| {
+            let head = feeds.store.head_now(&name);
+            (name, head)
+        };
+        Ok(Self::Several(sorted.into_iter().map(with_head).collect()))
+    }
+
+    pub(super) fn name(&self, number: usize) -> &TopicName {
+        match self {
+            Self::One((name, _)) => name,
+            Self::Several(topics) => &topics[number].0,
+        }
+    }
+}
+
+/// What [`Hub::subscribe`] takes for a topic: a literal, a [`TopicName`] or a reference to one.
+///
+/// This trait is sealed.
+pub trait IntoTopicName: sealed::Sealed {}
+
+impl IntoTopicName for &'static str {}
+impl IntoTopicName for TopicName {}
+impl IntoTopicName for &TopicName {}
+
+mod sealed {
+    use super::TopicName;
+
+    pub trait Sealed {
+        fn into_topic_name(self) -> TopicName;
+    }
+
+    impl Sealed for &'static str {
+        #[track_caller]
+        fn into_topic_name(self) -> TopicName {
+            TopicName::from_static(self)
+        }
+    }
+
+    impl Sealed for TopicName {
+        fn into_topic_name(self) -> TopicName {
+            self
+        }
+    }
+
+    impl Sealed for &TopicName {
+        fn into_topic_name(self) -> TopicName {
+            self.clone()
+        }
+    }
+}
+
+/// The error of a list that has no topic, or too many for one subscription.
+///
+/// As a response it is `400`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidTopics {
+    none: bool,
+}
+
+impl fmt::Display for InvalidTopics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.none {
+            true => f.write_str("there is no topic to follow"),
+            false => write!(f, "more than {} topics to follow", Subscription::MAX_TOPICS),
+        }
+    }
+}
+
+impl Error for InvalidTopics {}
