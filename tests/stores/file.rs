@@ -168,6 +168,28 @@ async fn the_file_stays_small_while_events_come_and_go() {
 }
 
 #[tokio::test]
+async fn the_space_of_topics_that_are_gone_is_used_again() {
+    let directory = Directory::new();
+    let mut sizes = Vec::new();
+    let mut number = 0;
+    for _ in 0..4 {
+        // What is left of them when the store is closed is removed when it is open again.
+        let store = FileStore::open(directory.file()).unwrap();
+        for _ in 0..20 {
+            number += 1;
+            let topic = TopicName::new(format!("topic-{number}")).unwrap();
+            let batch = Append::new((0..5000).map(|_| event("x".repeat(100))));
+            stored(&store, &topic, batch.gone_after(Duration::ZERO)).await;
+            let read = store.read(&topic, ReadFrom::Oldest, ALL).await.unwrap();
+            assert!(matches!(read, Read::Page(page) if page.records.is_empty()));
+        }
+        drop(store);
+        sizes.push(size(&directory.file()));
+    }
+    assert!(sizes[3] <= 2 * sizes[0], "{sizes:?}");
+}
+
+#[tokio::test]
 async fn smaller_limits_hold_from_the_opening_on() {
     let directory = Directory::new();
     let store = FileStore::open(directory.file()).unwrap();

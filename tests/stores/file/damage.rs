@@ -142,6 +142,7 @@ async fn a_file_with_a_wrong_bit_is_refused_or_was_not_touched() {
         match FileStore::open(&path) {
             Err(error) => {
                 assert_eq!(error.kind(), StoreErrorKind::Damaged, "{at}: {error:?}");
+                assert_eq!(fs::read(&path).unwrap(), bytes, "{at}: not left alone");
                 refused += 1;
             }
             Ok(store) => {
@@ -151,6 +152,48 @@ async fn a_file_with_a_wrong_bit_is_refused_or_was_not_touched() {
         }
     }
     assert!(refused > 0);
+}
+
+/// What a power cut leaves: of what was written since the last `fsync`, any sectors.
+#[tokio::test]
+async fn a_commit_that_was_cut_off_is_there_as_a_whole_or_not_at_all() {
+    const SECTOR: usize = 512;
+    let directory = Directory::new();
+    let (path, cut) = (directory.file(), directory.0.join("cut"));
+    let store = FileStore::options().max_events(count(40)).open(&path);
+    let store = store.unwrap();
+    let (mut next, mut kept, mut undone) = (0, 0, 0);
+    for _ in 0..crate::sizes(60, 600) {
+        let before = fs::read(&path).unwrap();
+        let end = next + fastrand::u64(1..30);
+        stored(&store, &TOPIC, Append::new((next..end).map(event))).await;
+        let mut torn = fs::read(&path).unwrap();
+        // It is cut after the commit only.
+        torn.extend(before.get(torn.len()..).unwrap_or_default());
+        let mut all = true;
+        for (at, sector) in torn.chunks_mut(SECTOR).enumerate() {
+            let old = before.get(at * SECTOR..at * SECTOR + sector.len());
+            if let Some(old) = old.filter(|old| *old != sector)
+                && fastrand::u8(..4) == 0
+            {
+                sector.copy_from_slice(old);
+                all = false;
+            }
+        }
+        fs::write(&cut, &torn).unwrap();
+        let read = texts(&FileStore::open(&cut).unwrap(), ReadFrom::Oldest).await;
+        let retained = |end: u64| numbers(end.saturating_sub(40)..end);
+        match read == retained(end) {
+            true => kept += 1,
+            false => {
+                assert!(!all, "nothing was cut off");
+                assert_eq!(read, retained(next));
+                undone += 1;
+            }
+        }
+        next = end;
+    }
+    assert!(kept > 0 && undone > 0, "{kept} kept, {undone} undone");
 }
 
 #[tokio::test]
