@@ -12,7 +12,7 @@ use std::{
     collections::HashMap, fmt, num::NonZeroUsize, path::Path, thread::JoinHandle, time::Duration,
 };
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
 use clock::{Clock, millis};
 use failure::{damaged, failed, unavailable};
 use format::{Log, bucket};
-use read::{Place, Reading};
+use read::{Answer, Place, Reading};
 use writer::{FAILED, Request};
 
 /// How many appends wait for the writer; more wait for a place.
@@ -145,8 +145,13 @@ struct Shared {
     listeners: Listeners,
 }
 
-/// What is committed of the logs, but for their records.
+/// What is committed.
+///
+/// Heads and records change for readers in one step. A snapshot of its own for each read could be ahead
+/// of the heads, so that the next answer would take back what a reader has seen.
 struct Published {
+    /// The records.
+    snapshot: Arc<ReadTransaction>,
     logs: HashMap<TopicName, Log>,
     lives: HashMap<u16, u64>,
 }
@@ -251,16 +256,14 @@ impl Shared {
         }
     }
 
-    fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
+    fn begin_read(&self) -> Result<ReadTransaction, StoreError> {
         match &*lock(&self.database) {
             Some(database) => database.begin_read().map_err(failed),
             None => Err(unavailable("the store is closed")),
         }
     }
 
-    fn place(&self, topic: &TopicName) -> Place {
-        let now = self.clock.now();
-        let published = lock(&self.published);
+    fn place(&self, published: &Published, topic: &TopicName, now: u64) -> Place {
         let log = published.logs.get(topic).copied();
         let absent = published.life(bucket(topic.as_str()));
         Place {
@@ -269,19 +272,9 @@ impl Shared {
         }
     }
 
-    fn read(
-        &self,
-        topic: &TopicName,
-        from: ReadFrom,
-        max_bytes: NonZeroUsize,
-    ) -> Result<Read, StoreError> {
-        let snapshot = self.begin_read()?;
-        let reading = Reading {
-            store: self.store,
-            age: self.limits.age,
-            now: self.clock.now(),
-        };
-        reading.read(&snapshot, topic, from, max_bytes)
+    fn head(&self, topic: &TopicName) -> Position {
+        let now = self.clock.now();
+        self.place(&lock(&self.published), topic, now).head()
     }
 }
 
@@ -317,15 +310,28 @@ impl EventStore for FileStore {
         max_bytes: NonZeroUsize,
     ) -> Result<Read, StoreError> {
         self.queue()?;
-        if let Some(answer) = self.shared.place(topic).answer(from) {
-            return Ok(answer);
-        }
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let (place, snapshot) = {
+            let published = lock(&shared.published);
+            let place = shared.place(&published, topic, now);
+            (place, Arc::clone(&published.snapshot))
+        };
+        let log = match place.answer(from) {
+            Answer::Now(read) => return Ok(read),
+            Answer::In(log) => log,
+        };
         let permit = Arc::clone(&self.reads).acquire_owned().await;
         let permit = permit.map_err(unavailable)?;
-        let (shared, topic) = (Arc::clone(&self.shared), topic.clone());
+        let reading = Reading {
+            store: shared.store,
+            log,
+            age: shared.limits.age,
+            now,
+        };
         let read = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            shared.read(&topic, from, max_bytes)
+            reading.read(&snapshot, from, max_bytes)
         });
         // The engine may panic on a file that was changed under its hands.
         read.await.unwrap_or_else(|failed| match failed.is_panic() {
@@ -336,13 +342,12 @@ impl EventStore for FileStore {
 
     async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
         self.queue()?;
-        let head = |topic| self.shared.place(topic).head();
-        Ok(topics.iter().map(head).collect())
+        Ok(topics.iter().map(|topic| self.shared.head(topic)).collect())
     }
 
     fn head_now(&self, topic: &TopicName) -> Option<Position> {
         self.queue().ok()?;
-        Some(self.shared.place(topic).head())
+        Some(self.shared.head(topic))
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

@@ -63,10 +63,7 @@ fn load(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
         return Err(damaged(message));
     }
     let store = Epoch::new(number(EPOCH_KEY)?);
-    let mut published = Published {
-        logs: HashMap::new(),
-        lives: HashMap::new(),
-    };
+    let (mut logs, mut lives) = (HashMap::new(), HashMap::new());
     for row in snapshot
         .open_table(LOGS)
         .map_err(failed)?
@@ -75,7 +72,7 @@ fn load(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
     {
         let (name, log) = row.map_err(failed)?;
         let name = TopicName::new(name.value()).map_err(damaged)?;
-        published.logs.insert(name, Log::from_row(log.value())?);
+        logs.insert(name, Log::from_row(log.value())?);
     }
     for row in snapshot
         .open_table(LIVES)
@@ -84,7 +81,7 @@ fn load(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
         .map_err(failed)?
     {
         let (bucket, life) = row.map_err(failed)?;
-        published.lives.insert(bucket.value(), life.value());
+        lives.insert(bucket.value(), life.value());
     }
     let mut gone = VecDeque::new();
     for row in snapshot
@@ -95,9 +92,14 @@ fn load(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
     {
         gone.push_back(row.map_err(failed)?.0.value());
     }
-    let clock = published.logs.values().map(|log| log.clock).max();
+    let clock = logs.values().map(|log| log.clock).max();
     let clock = Clock::new(clock.unwrap_or(0));
-    let published = Arc::new(Mutex::new(published));
+    drop(meta);
+    let published = Arc::new(Mutex::new(Published {
+        snapshot: Arc::new(snapshot),
+        logs,
+        lives,
+    }));
     let mut topics = Topics::new(store, limits, &published, gone);
     make_room(&database, &mut topics, &clock)?;
     Ok(Opened {
@@ -118,7 +120,7 @@ fn make_room(database: &Database, topics: &mut Topics, clock: &Clock) -> Result<
         topics.save(&mut tables)?;
     }
     transaction.commit().map_err(failed)?;
-    topics.publish();
+    topics.publish(database.begin_read().map_err(failed)?);
     Ok(())
 }
 

@@ -31,12 +31,9 @@ use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::{
     failure::{damaged, failed},
-    format::{Entry, LIVES, LOGS, Log, RECORDS, bucket},
+    format::{Entry, Log, RECORDS},
 };
-use crate::{
-    store::{Epoch, Evicted, Page, Position, Read, ReadFrom, Record, StoreError},
-    topic_name::TopicName,
-};
+use crate::store::{Epoch, Evicted, Page, Position, Read, ReadFrom, Record, StoreError};
 
 /// What is known of a topic without looking at records.
 pub(super) struct Place {
@@ -50,35 +47,44 @@ impl Place {
         self.log.as_ref().map_or(self.absent, Log::head)
     }
 
-    /// Answers what can be answered without looking at records.
-    pub(super) fn answer(&self, from: ReadFrom) -> Option<Read> {
+    pub(super) fn answer(&self, from: ReadFrom) -> Answer {
         let head = self.head();
-        let nothing = Read::Page(Page {
+        let nothing = Answer::Now(Read::Page(Page {
             start: head,
             records: Vec::new(),
             head,
-        });
-        let Some(log) = &self.log else {
-            return Some(match from {
-                ReadFrom::After(position) if position.epoch() != head.epoch() => {
-                    Read::UnknownEpoch(head)
+        }));
+        let Some(log) = self.log else {
+            return match from {
+                ReadFrom::After(position) if position == head => nothing,
+                ReadFrom::After(position)
+                    if position.epoch() == head.epoch() && position.offset() > head.offset() =>
+                {
+                    Answer::Now(Read::Ahead(head))
                 }
-                ReadFrom::After(position) if position.offset() > head.offset() => Read::Ahead(head),
-                ReadFrom::After(position) if position != head => Read::UnknownEpoch(head),
-                _ => nothing,
-            });
+                ReadFrom::After(_) => Answer::Now(Read::UnknownEpoch(head)),
+                ReadFrom::Oldest | ReadFrom::Newest(_) => nothing,
+            };
         };
         match from {
-            ReadFrom::After(position) => match offset_in(log, self.absent.epoch(), position) {
-                None => Some(Read::UnknownEpoch(head)),
-                Some(offset) if offset > head.offset() => Some(Read::Ahead(head)),
-                Some(offset) if offset == head.offset() => Some(nothing),
-                Some(_) => None,
+            ReadFrom::After(position) => match offset_in(&log, self.absent.epoch(), position) {
+                None => Answer::Now(Read::UnknownEpoch(head)),
+                Some(offset) if offset > head.offset() => Answer::Now(Read::Ahead(head)),
+                Some(offset) if offset == head.offset() => nothing,
+                Some(_) => Answer::In(log),
             },
-            ReadFrom::Newest(0) => Some(nothing),
-            ReadFrom::Oldest | ReadFrom::Newest(_) => (log.first == log.head).then_some(nothing),
+            ReadFrom::Newest(0) => nothing,
+            ReadFrom::Oldest | ReadFrom::Newest(_) if log.first == log.head => nothing,
+            ReadFrom::Oldest | ReadFrom::Newest(_) => Answer::In(log),
         }
     }
+}
+
+/// What a place can tell of a read.
+pub(super) enum Answer {
+    Now(Read),
+    /// That it needs the records of this log.
+    In(Log),
 }
 
 /// The offset of `position` in the log, if it is one of this log or of the time before it.
@@ -89,36 +95,22 @@ fn offset_in(log: &Log, store: Epoch, position: Position) -> Option<u64> {
     (position == Position::new(store, log.begun_from)).then_some(0)
 }
 
-/// What a read has to know besides its arguments.
+/// A read of a log that is not answered by its [`Place`], in a snapshot of the same moment.
 pub(super) struct Reading {
     pub(super) store: Epoch,
+    pub(super) log: Log,
     pub(super) age: Option<u64>,
     pub(super) now: u64,
 }
 
 impl Reading {
-    /// Reads in one snapshot.
     pub(super) fn read(
         &self,
         snapshot: &ReadTransaction,
-        topic: &TopicName,
         from: ReadFrom,
         max_bytes: NonZeroUsize,
     ) -> Result<Read, StoreError> {
-        let log = match self.log(snapshot, topic)? {
-            Ok(log) => log,
-            Err(absent) => {
-                let place = Place { absent, log: None };
-                return place.answer(from).ok_or_else(|| damaged("no log"));
-            }
-        };
-        let place = Place {
-            absent: Position::new(self.store, 0),
-            log: Some(log),
-        };
-        if let Some(answer) = place.answer(from) {
-            return Ok(answer);
-        }
+        let log = self.log;
         let records = Records {
             table: snapshot.open_table(RECORDS).map_err(failed)?,
             log,
@@ -140,25 +132,6 @@ impl Reading {
             }
         };
         Ok(Read::Page(records.page(start, max_bytes.get())?))
-    }
-
-    /// The log of the topic, or where the topic stands without one.
-    fn log(
-        &self,
-        snapshot: &ReadTransaction,
-        topic: &TopicName,
-    ) -> Result<Result<Log, Position>, StoreError> {
-        let logs = snapshot.open_table(LOGS).map_err(failed)?;
-        if let Some(row) = logs.get(topic.as_str()).map_err(failed)? {
-            let log = Log::from_row(row.value())?;
-            if !log.is_gone(self.now) {
-                return Ok(Ok(log));
-            }
-        }
-        let lives = snapshot.open_table(LIVES).map_err(failed)?;
-        let life = lives.get(bucket(topic.as_str())).map_err(failed)?;
-        let life = life.map_or(0, |life| life.value());
-        Ok(Err(Position::new(self.store, life)))
     }
 
     /// The offset before the oldest record that is not past its age.

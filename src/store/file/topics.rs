@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
 };
 
-use redb::{Table, WriteTransaction};
+use redb::{ReadTransaction, Table, WriteTransaction};
 
 use super::{
     Limits, Published,
@@ -307,8 +307,9 @@ impl Topics {
     }
 
     /// Publishes what was committed, and returns the topics that have changed.
-    pub(super) fn publish(&mut self) -> Vec<TopicName> {
+    pub(super) fn publish(&mut self, snapshot: ReadTransaction) -> Vec<TopicName> {
         let published = &mut *lock(&self.published);
+        published.snapshot = Arc::new(snapshot);
         published.lives.extend(self.changed_lives.drain());
         let mut topics = Vec::with_capacity(self.changed.len());
         for (topic, log) in self.changed.drain() {

@@ -100,10 +100,12 @@ fn commit(
         // Nothing of it was committed.
         Err(error) => return fail(senders, error.kind(), error),
     };
-    if let Err(error) = transaction.commit().map_err(failed) {
-        return fail(senders, StoreErrorKind::OutcomeUnknown, error);
-    }
-    let changed = topics.publish();
+    let committed = transaction.commit().map_err(failed);
+    let snapshot = match committed.and_then(|()| shared.begin_read()) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return fail(senders, StoreErrorKind::OutcomeUnknown, error),
+    };
+    let changed = topics.publish(snapshot);
     for topic in &changed {
         shared.listeners.wake(topic);
     }
