@@ -1,6 +1,6 @@
 //! What breaks under load, and what clients and publishers then see.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use tokio::time::sleep;
 
@@ -175,8 +175,7 @@ async fn hub_in_memory_killed_and_restarted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hub_on_a_file_killed_and_restarted() {
     let directory = tempfile::tempdir().unwrap();
-    let store = format!("file:{}", directory.path().join("events").display());
-    let mut hubs = [Hub::start(&["--store", &store])];
+    let mut hubs = [hub_on_a_file(directory.path())];
     let load = Load::start(&hubs).await;
     for _ in 0..3 {
         hubs[0].kill_and_restart();
@@ -186,4 +185,34 @@ async fn hub_on_a_file_killed_and_restarted() {
     let summary = load.finish().await;
     summary.nothing_is_missing();
     assert!(summary.reconnects > 0, "{summary:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hub_on_a_file_killed_and_restarted_with_an_older_copy_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, older) = (
+        directory.path().join("events"),
+        directory.path().join("older"),
+    );
+    let mut hubs = [hub_on_a_file(directory.path())];
+    let load = Load::start(&hubs).await;
+    hubs[0].kill();
+    fs::copy(&file, &older).unwrap();
+    hubs[0].restart();
+    load.moved(&hubs);
+    load.more().await;
+    hubs[0].kill();
+    fs::copy(&older, &file).unwrap();
+    hubs[0].restart();
+    load.moved(&hubs);
+    load.more().await;
+    let summary = load.finish().await;
+    assert!(!summary.gaps.is_empty(), "{summary:?}");
+}
+
+fn hub_on_a_file(directory: &Path) -> Hub {
+    Hub::start(&[
+        "--store",
+        &format!("file:{}", directory.join("events").display()),
+    ])
 }

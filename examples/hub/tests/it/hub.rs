@@ -64,6 +64,11 @@ impl Hub {
     /// Kills it at once and starts it anew, on another port.
     pub(crate) fn kill_and_restart(&mut self) {
         self.kill();
+        self.restart();
+    }
+
+    /// Starts it anew after [`kill`](Self::kill).
+    pub(crate) fn restart(&mut self) {
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
         *self = Self::start(&args);
     }
