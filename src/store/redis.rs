@@ -171,11 +171,19 @@ impl RedisStore {
         done.map(drop).map_err(Failure::of_read)
     }
 
-    /// Makes the settings of the store.
-    async fn open(&self, replace: bool) -> Result<(), StoreError> {
+    /// Makes these the settings of the store.
+    async fn set_limits(&self) -> Result<(), StoreError> {
+        self.open("replace").await
+    }
+
+    /// Makes the settings of the store where it has none.
+    async fn restore_limits(&self) -> Result<(), StoreError> {
+        self.open("").await
+    }
+
+    async fn open(&self, how: &str) -> Result<(), StoreError> {
         let mut call = self.function("tower_sse_open");
-        call.arg(if replace { "replace" } else { "" })
-            .arg(&self.limits.arguments());
+        call.arg(how).arg(&self.limits.arguments());
         self.call(call).await
     }
 

@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 use tower_sse::{
     TopicName,
-    store::{Append, EventStore, RedisStore, StoreErrorKind, Wakes},
+    store::{
+        Append, EventStore, NewRecord, Read, ReadFrom, RecordKind, RedisStore, StoreErrorKind,
+        Wakes,
+    },
 };
 
-use super::{Network, Proxy, Server, TOPIC, all, append, event, told};
+use super::{Network, Proxy, Server, TOPIC, all, append, event, page, told};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -84,6 +87,99 @@ async fn a_prefix_is_checked_and_keeps_stores_apart() {
             .all(|key| key.starts_with("one") || key == "other#"),
         "{keys}"
     );
+}
+
+#[tokio::test]
+async fn crate_and_library_count_the_same_lives() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    let names = [
+        "a",
+        "A",
+        "zz",
+        "topic-1",
+        "a/b:c_d.e",
+        &"z".repeat(200),
+        &"-".repeat(199),
+    ];
+    for name in names {
+        let topic = TopicName::new(name).unwrap();
+        let head = async || store.heads(std::slice::from_ref(&topic)).await.unwrap()[0];
+        let before = head().await;
+        let _ = store
+            .append(&topic, Append::new([event("x")]))
+            .await
+            .unwrap();
+        let stream = format!("tower-sse:{name}");
+        server.cli(&["DEL", &stream, &format!("{stream}#")]);
+        let then = head().await;
+        assert_eq!(before.epoch(), then.epoch());
+        assert_eq!(before.offset() + 1, then.offset(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_are_found_behind_many_other_records() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    append(&store, "old").await;
+    append(&store, "first").await;
+    for _ in 0..3 {
+        let lease = NewRecord::of_kind(RecordKind::Lease, "lease");
+        let leases = Append::new(vec![lease; 700]);
+        let _ = store.append(&TOPIC, leases).await.unwrap();
+    }
+    append(&store, "second").await;
+    for (newest, records, first) in [(1, 1, "second"), (2, 2102, "first"), (3, 2103, "old")] {
+        let read = page(&store, ReadFrom::Newest(newest)).await;
+        assert_eq!(read.records.len(), records);
+        assert_eq!(read.records[0].content().data(), first);
+    }
+    assert_eq!(page(&store, ReadFrom::Newest(9)).await.records.len(), 2103);
+    assert_eq!(page(&store, ReadFrom::Newest(0)).await.records.len(), 0);
+}
+
+#[tokio::test]
+async fn events_of_all_sizes_are_read_page_by_page() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    let sizes = (0..400).map(|number| match number % 40 {
+        0 => 300_000,
+        short => short * 7,
+    });
+    let records: Vec<_> = sizes.map(|size| event("x".repeat(size))).collect();
+    let _ = store
+        .append(&TOPIC, Append::new(records.clone()))
+        .await
+        .unwrap();
+    let mut read = Vec::new();
+    let mut from = ReadFrom::Oldest;
+    loop {
+        let limit = 50_000;
+        let answer = store.read(&TOPIC, from, limit.try_into().unwrap()).await;
+        let Read::Page(page) = answer.unwrap() else {
+            panic!("nothing was evicted");
+        };
+        if page.records.is_empty() {
+            break;
+        }
+        let bytes: usize = page.records.iter().map(|record| record.size()).sum();
+        assert!(bytes <= limit || page.records.len() == 1);
+        from = ReadFrom::After(page.end());
+        read.extend(
+            page.records
+                .into_iter()
+                .map(|record| record.content().clone()),
+        );
+    }
+    assert_eq!(read.len(), records.len());
+    assert!(read == records);
 }
 
 fn topics(count: usize) -> Vec<TopicName> {
