@@ -114,11 +114,15 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// 65,536 topics it used last, and compares it on every append, read and slow round. Where none of
 /// them is left, or all else append past it first, nobody can tell.
 ///
-/// # Connections
+/// # Connections and permissions
 ///
 /// One for all commands, and one for each hub that listens. They connect again by themselves. An
 /// append is sent once: where the answer is lost or takes longer than the
 /// [timeout](RedisOptions::answer_timeout), the outcome is unknown.
+///
+/// A user of Redis needs `~tower-sse* &tower-sse# +ping +info +time +fcall +function|load +subscribe
+/// +publish +del +hget +hmget +hset +hdel +hincrby +xlen +xadd +xrange +xrevrange +xtrim +pexpireat
+/// +persist`.
 pub struct RedisStore {
     link: Link,
     keys: Keys,

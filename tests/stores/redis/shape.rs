@@ -61,6 +61,57 @@ async fn a_password_is_never_told() {
 }
 
 #[tokio::test]
+async fn few_permissions_are_enough() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let commands = "ping info time fcall function|load subscribe publish del hget hmget hset hdel \
+                    hincrby xlen xadd xrange xrevrange xtrim pexpireat persist";
+    let mut rule = vec![
+        "ACL",
+        "SETUSER",
+        "app",
+        "on",
+        ">horse",
+        "~tower-sse*",
+        "&tower-sse#",
+    ];
+    let allowed: Vec<_> = commands
+        .split_whitespace()
+        .map(|command| format!("+{command}"))
+        .collect();
+    rule.extend(allowed.iter().map(String::as_str));
+    assert_eq!(server.cli(&rule), "OK");
+    let url = format!("redis://app:horse@127.0.0.1:{}", server.port);
+    let options = RedisStore::options().max_events(2.try_into().unwrap());
+    let store = options.connect(&url).await.unwrap();
+    let (woken, mut wakes) = mpsc::unbounded_channel();
+    let watching = store.watch(Wakes::new(move |topic| drop(woken.send(topic.cloned()))));
+    let using = async {
+        assert_eq!(wakes.recv().await, Some(None));
+        for number in 0..4 {
+            append(&store, number).await;
+        }
+        let end = Append::new([]).gone_after(PATIENCE);
+        let _ = store.append(&TOPIC, end).await.unwrap();
+        append(&store, 4).await;
+        assert_eq!(all(&store).await, ["3", "4"]);
+        assert_eq!(store.heads(&[TOPIC]).await.unwrap()[0].offset(), 5);
+        assert_eq!(wakes.recv().await, Some(Some(TOPIC)));
+    };
+    let used = async {
+        tokio::select! {
+            error = watching => panic!("{}", told(&error)),
+            () = using => {}
+        }
+    };
+    timeout(PATIENCE, used).await.unwrap();
+    let options = RedisStore::options().prefix("other");
+    let why = told(&options.connect(&url).await.unwrap_err());
+    assert!(why.contains("permissions"), "{why}");
+}
+
+#[tokio::test]
 async fn a_prefix_is_checked_and_keeps_stores_apart() {
     for prefix in ["", "a#", "#"] {
         let connecting = RedisStore::options()
@@ -192,7 +243,11 @@ fn calls(server: &Server) -> Vec<String> {
     let lines = stats.lines().filter_map(|line| line.split_once(",usec"));
     let counted = lines.map(|(calls, _)| calls.to_owned());
     let mut counted: Vec<_> = counted
-        .filter(|calls| !calls.contains("info") && !calls.contains("config"))
+        .filter(|calls| {
+            !["info", "config", "ping"]
+                .iter()
+                .any(|own| calls.contains(own))
+        })
         .collect();
     counted.sort();
     counted
@@ -256,7 +311,7 @@ async fn an_append_costs_the_same_with_many_topics() {
     assert_eq!(heads.len(), topics.len());
     assert!(heads.iter().all(|head| head.offset() > 0));
     // A request that is larger than a buffer is read in several goes.
-    assert!(reads < 200, "{reads} reads for {} heads", heads.len());
+    assert!(reads < 1000, "{reads} reads for {} heads", heads.len());
     watching.abort();
 }
 
