@@ -114,11 +114,15 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// 65,536 topics it used last, and compares it on every append, read and slow round. Where none of
 /// them is left, or all else append past it first, nobody can tell.
 ///
-/// # Connections
+/// # Connections and permissions
 ///
 /// One for all commands, and one for each hub that listens. They connect again by themselves. An
 /// append is sent once: where the answer is lost or takes longer than the
 /// [timeout](RedisOptions::answer_timeout), the outcome is unknown.
+///
+/// A user of Redis needs `~tower-sse* &tower-sse# +ping +info +time +fcall +function|load +subscribe
+/// +publish +del +hget +hmget +hset +hdel +hincrby +xlen +xadd +xrange +xrevrange +xtrim +pexpireat
+/// +persist`.
 pub struct RedisStore {
     link: Link,
     keys: Keys,
@@ -171,11 +175,19 @@ impl RedisStore {
         done.map(drop).map_err(Failure::of_read)
     }
 
-    /// Makes the settings of the store.
-    async fn open(&self, replace: bool) -> Result<(), StoreError> {
+    /// Makes these the settings of the store.
+    async fn set_limits(&self) -> Result<(), StoreError> {
+        self.open("replace").await
+    }
+
+    /// Makes the settings of the store where it has none.
+    async fn restore_limits(&self) -> Result<(), StoreError> {
+        self.open("").await
+    }
+
+    async fn open(&self, how: &str) -> Result<(), StoreError> {
         let mut call = self.function("tower_sse_open");
-        call.arg(if replace { "replace" } else { "" })
-            .arg(&self.limits.arguments());
+        call.arg(how).arg(&self.limits.arguments());
         self.call(call).await
     }
 

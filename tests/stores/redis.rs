@@ -127,6 +127,7 @@ async fn redis_keeps_the_contract() {
     let proxy = Proxy::to(server.port).await;
     let report = contract::run(&Redis { server, proxy }).await;
     report.assert_passed();
+    assert_eq!(report.skipped().next(), None);
 }
 
 fn event(data: impl ToString) -> NewRecord {

@@ -52,7 +52,7 @@ async fn ask_or_open(
         if let Some(heads) = ask(store, topics).await? {
             return Ok(heads);
         }
-        store.open(false).await?;
+        store.restore_limits().await?;
     }
     Err(StoreErrorKind::Unavailable.into())
 }

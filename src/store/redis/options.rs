@@ -114,7 +114,7 @@ impl RedisOptions {
             answer: self.answer,
             seen: Seen::new(),
         };
-        store.open(true).await?;
+        store.set_limits().await?;
         Ok(store)
     }
 }

@@ -102,7 +102,7 @@ async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<Vie
             Shown::View(view) => view,
             Shown::Torn => continue,
             Shown::Unset => {
-                store.open(false).await?;
+                store.restore_limits().await?;
                 continue;
             }
         };
