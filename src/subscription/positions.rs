@@ -4,7 +4,7 @@
 //! largest epoch, one with that of the largest offset, and for each topic the tag of its name in 24
 //! bits, its epoch and its offset, of which the last byte is filled up with zeros. With epochs of 40
 //! bits, as the stores of this crate have, 64 topics fit into 1,024 bytes until offsets pass two
-//! thousand million.
+//! thousand million. No such id is longer than what is accepted.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
