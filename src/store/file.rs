@@ -84,10 +84,11 @@ const MAX_RECORD: usize = 1024 * 1024 * 1024;
 /// | [bytes in all](FileStoreOptions::max_total_bytes) | 1 GiB | the topic that was appended to least recently, whole |
 ///
 /// Space is given back to the file in pages of 4 KiB, and used again; the file itself shrinks when
-/// the pages at its end are free. Events past their age give theirs back when their topic is appended
+/// the pages at its end are free, and can be twice as large as what is counted. Events past their age give theirs back when their topic is appended
 /// to and when the file is opened, a topic past its end of life when anything is appended.
 ///
-/// In memory are the head of each topic, some 300 bytes, and up to 64 MiB of the file.
+/// In memory are the head of each topic, some 300 bytes, and up to 64 MiB of the file. To open it takes
+/// about a second for each GiB of the file, where the system has it in memory.
 ///
 /// # Cost
 ///
@@ -109,8 +110,9 @@ const MAX_RECORD: usize = 1024 * 1024 * 1024;
 /// | the file, 1,000,000 appended and 10,000 kept | 1 (1.8 MiB) | 130 |
 /// | files, threads of its own | 1, 0 | many, several |
 ///
-/// redb checks all of a file against checksums when it is opened, and tells one that was cut short,
-/// where an LSM tree takes the end of its journal for the end of what was written.
+/// redb was chosen since it checks all of a file against checksums when it is opened, and tells one
+/// that was cut short: fjall opened without a word with 499 of 1,000 records whose journal was cut.
+/// With many publishers, where speed counts, they are the same.
 pub struct FileStore {
     /// `None` only while it is dropped.
     queue: Option<mpsc::Sender<Request>>,
