@@ -25,8 +25,8 @@ Usage: hub [--port N] [--store STORE] [--retain N] [--heartbeat SECONDS] [--toke
   --port N             the port on 127.0.0.1 [4000]; 0 lets the system choose
   --store STORE        where events are kept [memory]:
                          memory        in this process, gone with it
-                         file:PATH      in this file, for one hub at a time
-                         redis://HOST  on a Redis, shared by all hubs that use it
+                         file:PATH     in this file, for one hub at a time
+                         redis://HOST  on this Redis, shared by all hubs that use it
   --retain N           how many events a topic keeps [as the store does]
   --heartbeat SECONDS  after how much silence a stream gets a comment line [15]; 0 for never
   --token TOKEN        what every request has to show, as `Authorization: Bearer TOKEN` or in the
@@ -136,16 +136,13 @@ fn text(arg: OsString) -> Result<String, SettingsError> {
 }
 
 fn store(value: &str) -> Result<StoreChoice, SettingsError> {
-    match value {
-        "memory" => Ok(StoreChoice::Memory),
-        _ if let Some(path) = value.strip_prefix("file:")
-            && !path.is_empty() =>
-        {
-            Ok(StoreChoice::File(path.into()))
-        }
-        _ if value.starts_with("redis://") => Ok(StoreChoice::Redis(value.to_owned())),
+    let path = value.strip_prefix("file:").filter(|path| !path.is_empty());
+    match path {
+        Some(path) => Ok(StoreChoice::File(path.into())),
+        None if value == "memory" => Ok(StoreChoice::Memory),
+        None if value.starts_with("redis://") => Ok(StoreChoice::Redis(value.to_owned())),
         // Not repeated: it may hold a password.
-        _ => Err(SettingsError::new(
+        None => Err(SettingsError::new(
             "--store must be `memory`, `file:PATH` or `redis://HOST`",
         )),
     }

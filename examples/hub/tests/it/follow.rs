@@ -1,5 +1,7 @@
 //! What a `GET` follows.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -8,8 +10,6 @@ use crate::{
     client::{Client, answer, get, http, line, post, publish, stats},
     hub::{Hub, PATIENCE},
 };
-
-use std::time::Duration;
 
 #[tokio::test]
 async fn new_client_begins_where_it_asks_to() {

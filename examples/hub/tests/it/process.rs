@@ -60,6 +60,8 @@ fn help_names_every_argument_and_path() {
         "--heartbeat",
         "--token",
         "memory",
+        "file:PATH",
+        "redis://HOST",
         "/topics/NAME",
         "/topics?topic=",
         "/stats",
