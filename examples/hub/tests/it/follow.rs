@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     client::{Client, answer, get, http, line, post, publish, stats},
@@ -202,17 +202,21 @@ async fn heartbeat_comes_after_so_much_silence_or_never() {
         let hub = Hub::start(&["--heartbeat", seconds]);
         let mut response = answer(get(&hub, "/topics/a")).await;
         let mut text = String::new();
-        while !text.contains("sse.open") || !text.ends_with("\n\n") {
-            let chunk = response.chunk().await.unwrap().unwrap();
-            text += str::from_utf8(&chunk).unwrap();
-        }
-        if expected {
-            let heartbeat = tokio::time::timeout(PATIENCE, response.chunk()).await;
-            assert_eq!(&heartbeat.unwrap().unwrap().unwrap()[..], b":\n");
-        } else {
-            let silence = Duration::from_millis(2_500);
-            let chunk = tokio::time::timeout(silence, response.chunk()).await;
-            assert!(chunk.is_err(), "{chunk:?}");
-        }
+        let heartbeat = async {
+            loop {
+                let chunk = response.chunk().await.unwrap().unwrap();
+                text += str::from_utf8(&chunk).unwrap();
+                let opened = text.split_once("event: sse.open\n");
+                if opened.is_some_and(|(_, rest)| rest.ends_with("\n\n:\n")) {
+                    return;
+                }
+            }
+        };
+        let patience = match expected {
+            true => PATIENCE,
+            false => Duration::from_millis(2_500),
+        };
+        let came = timeout(patience, heartbeat).await;
+        assert_eq!(came.is_ok(), expected, "{text:?}");
     }
 }
