@@ -7,6 +7,9 @@
 pub mod contract;
 mod erased;
 mod error;
+#[cfg(feature = "file")]
+mod file;
+mod listeners;
 mod memory;
 mod position;
 mod record;
@@ -20,6 +23,8 @@ use crate::topic_name::TopicName;
 
 pub(crate) use erased::{BoxFuture, DynStore};
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "file")]
+pub use file::{FileStore, FileStoreOptions};
 pub use memory::MemoryStore;
 pub use position::{Epoch, InvalidPosition, Position};
 pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Append, Appended, Epoch, EventStore, Evicted, Page, Position, Read, ReadFrom, StoreError,
-    StoreErrorKind, Wakes,
+    StoreErrorKind, Wakes, listeners::Listeners,
 };
 use crate::{
     sync::{Arc, Mutex, lock},
@@ -47,7 +47,7 @@ pub struct MemoryStore {
     /// Mints the epochs: other ones in each process, and without a state for each topic.
     seed: RandomState,
     topics: Mutex<Topics>,
-    listeners: Mutex<Listeners>,
+    listeners: Listeners,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +74,6 @@ struct Slot {
     gone_at: Option<Instant>,
 }
 
-#[derive(Default)]
-struct Listeners {
-    next: u64,
-    wakes: Arc<Vec<(u64, Wakes)>>,
-}
-
 impl MemoryStore {
     /// Makes an empty store with the default limits.
     #[must_use]
@@ -98,7 +92,7 @@ impl MemoryStore {
                 lives: vec![0; BUCKETS].into(),
                 bytes: 0,
             }),
-            listeners: Mutex::default(),
+            listeners: Listeners::default(),
         }
     }
 
@@ -244,14 +238,6 @@ impl MemoryStore {
         log.hide_old(&self.limits, now);
         log.read(from, max_bytes.get())
     }
-
-    fn wake(&self, topic: &TopicName) {
-        // Called without the lock: a waker may do anything.
-        let wakes = Arc::clone(&lock(&self.listeners).wakes);
-        for (_, wakes) in wakes.iter() {
-            wakes.wake(topic);
-        }
-    }
 }
 
 /// Reads a topic that has no log.
@@ -277,7 +263,7 @@ impl EventStore for MemoryStore {
     async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
         let appended = self.store(topic, append)?;
         if matches!(appended, Appended::Stored(_)) {
-            self.wake(topic);
+            self.listeners.wake(topic);
         }
         Ok(appended)
     }
@@ -300,32 +286,7 @@ impl EventStore for MemoryStore {
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {
-        let _listening = Listening::new(self, wakes.clone());
-        wakes.wake_all();
-        std::future::pending().await
-    }
-}
-
-/// Takes the listener off when the watch is dropped.
-struct Listening<'a> {
-    store: &'a MemoryStore,
-    key: u64,
-}
-
-impl<'a> Listening<'a> {
-    fn new(store: &'a MemoryStore, wakes: Wakes) -> Self {
-        let mut listeners = lock(&store.listeners);
-        let key = listeners.next;
-        listeners.next += 1;
-        Arc::make_mut(&mut listeners.wakes).push((key, wakes));
-        Self { store, key }
-    }
-}
-
-impl Drop for Listening<'_> {
-    fn drop(&mut self) {
-        let mut listeners = lock(&self.store.listeners);
-        Arc::make_mut(&mut listeners.wakes).retain(|(key, _)| *key != self.key);
+        self.listeners.watch(wakes).await
     }
 }
 

@@ -1,8 +1,19 @@
 //! All stores, put through the suite that is their contract, and what each promises beyond it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[cfg(feature = "file")]
+mod file;
 mod memory;
 mod naive;
 #[cfg(feature = "redis")]
 mod redis;
 mod wrong;
+
+/// How much a test tries: the second where all sizes are asked for.
+#[cfg(any(feature = "file", feature = "redis"))]
+fn sizes<T>(usual: T, long: T) -> T {
+    match std::env::var_os("TOWER_SSE_LONG") {
+        Some(_) => long,
+        None => usual,
+    }
+}

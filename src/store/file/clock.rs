@@ -1,0 +1,27 @@
+//! Wall time that does not go back.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Milliseconds of Unix time, the latest that were ever seen.
+///
+/// It begins with the latest time in the file, so that no record that was past its age comes back.
+pub(super) struct Clock(AtomicU64);
+
+impl Clock {
+    pub(super) const fn new(latest: u64) -> Self {
+        Self(AtomicU64::new(latest))
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = millis(now.unwrap_or_default());
+        self.0.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
