@@ -13,6 +13,8 @@ mod listeners;
 mod memory;
 mod position;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod wakes;
 
 use std::{num::NonZeroUsize, sync::Arc};
@@ -22,10 +24,12 @@ use crate::topic_name::TopicName;
 pub(crate) use erased::{BoxFuture, DynStore};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
-pub use file::{FileStore, FileStoreOptions};
+pub use file::{FileOptions, FileStore};
 pub use memory::MemoryStore;
 pub use position::{Epoch, InvalidPosition, Position};
 pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};
+#[cfg(feature = "redis")]
+pub use redis::{RedisOptions, RedisStore};
 pub use wakes::Wakes;
 
 /// An ordered, append-only log per topic.

@@ -5,6 +5,8 @@
 mod file;
 mod memory;
 mod naive;
+#[cfg(feature = "redis")]
+mod redis;
 mod wrong;
 
 /// How much a test tries: the second where all sizes are asked for.

@@ -1,0 +1,278 @@
+//! Redis fails: what was acknowledged is there, and what is not known is not claimed.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use tower_sse::store::{
+    Append, Appended, EventStore, Position, Read, ReadFrom, RedisStore, StoreErrorKind,
+};
+
+use super::{
+    Network, Proxy, Server, TOPIC, after, all, append, append_each, event, page, told, try_append,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+/// Appends until it succeeds.
+async fn append_again(store: &RedisStore, data: &str) -> Position {
+    let again = async {
+        loop {
+            match try_append(store, data).await {
+                Ok(Appended::Stored(position)) => return position,
+                Ok(conflict) => panic!("{conflict:?}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, again).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_outlives_a_killed_server() {
+    let Some(mut server) = Server::start(&ALWAYS) else {
+        return;
+    };
+    let store = Arc::new(server.connect().await);
+    let first = append(&store, "first").await;
+    for round in 0..3 {
+        let publishers: Vec<_> = (0..4)
+            .map(|publisher| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    let mut acknowledged = Vec::new();
+                    for number in 0_u64.. {
+                        let data = format!("{round} {publisher} {number}");
+                        match try_append(&store, &data).await {
+                            Ok(Appended::Stored(position)) => acknowledged.push((position, data)),
+                            Ok(conflict) => panic!("{conflict:?}"),
+                            Err(_) => break,
+                        }
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50 + 70 * round)).await;
+        server.kill();
+        let mut acknowledged = Vec::new();
+        for publisher in publishers {
+            acknowledged.extend(timeout(PATIENCE, publisher).await.unwrap().unwrap());
+        }
+        assert!(!acknowledged.is_empty());
+        server.start_again();
+        append_again(&store, "back").await;
+        let read = page(&store, ReadFrom::Oldest).await;
+        assert_eq!(read.head.epoch(), first.epoch(), "another life");
+        for (position, data) in acknowledged {
+            let record = read
+                .records
+                .iter()
+                .find(|r| r.offset() == position.offset());
+            match record {
+                Some(record) => assert_eq!(*record.content().data(), data),
+                None => assert!(position.offset() <= read.start.offset(), "{position}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn data_that_was_lost_with_the_server_is_another_life() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    let old = append_each(&store, 0..5).await;
+    server.kill();
+    server.start_again();
+    append_again(&store, "new").await;
+    for position in old {
+        let answer = after(&store, position).await.unwrap();
+        assert!(matches!(answer, Read::UnknownEpoch(_)), "{answer:?}");
+    }
+    assert_eq!(all(&store).await, ["new"]);
+}
+
+#[tokio::test]
+async fn an_older_copy_is_noticed_by_whoever_saw_more() {
+    // Whether it is an append, a read or the slow round that comes first.
+    for first in ["append", "read", "heads"] {
+        let Some(mut server) = Server::start(&["--dbfilename", "dump.rdb"]) else {
+            return;
+        };
+        let store = server.connect().await;
+        let known = append_each(&store, 0..100).await;
+        server.cli(&["SAVE"]);
+        let copy = fs::read(server.file("dump.rdb")).unwrap();
+        let lost = append_each(&store, 100..150).await;
+        server.kill();
+        fs::write(server.file("dump.rdb"), copy).unwrap();
+        server.start_again();
+        let stranger = server.connect().await;
+        let answered = async {
+            loop {
+                let answer = match first {
+                    "append" => break append_again(&store, "new").await,
+                    "read" => after(&store, lost[0]).await.map(drop),
+                    _ => store.heads(&[TOPIC]).await.map(drop),
+                };
+                if answer.is_ok() {
+                    break known[0];
+                }
+            }
+        };
+        timeout(PATIENCE, answered).await.unwrap();
+        for number in 0..60 {
+            append(&stranger, format!("new {number}")).await;
+        }
+        for store in [&store, &stranger] {
+            for position in known.iter().chain(&lost) {
+                let answer = after(store, *position).await.unwrap();
+                assert!(
+                    matches!(answer, Read::UnknownEpoch(_)),
+                    "{first}: {answer:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_without_a_log_keeps_its_beginning_over_an_older_copy() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    let head = async || store.heads(&[TOPIC]).await.unwrap()[0];
+    let before = head().await;
+    let births = server.cli(&["HGETALL", "tower-sse#births"]);
+    assert_eq!(births, "");
+    append(&store, 0).await;
+    server.cli(&["DEL", "tower-sse:topic", "tower-sse:topic#"]);
+    let lost = head().await;
+    assert_ne!(before, lost);
+    // As an older copy would have it.
+    server.cli(&["DEL", "tower-sse#births"]);
+    append(&store, 1).await;
+    for position in [lost, before] {
+        let answer = after(&store, position).await.unwrap();
+        assert!(
+            matches!(answer, Read::UnknownEpoch(_)),
+            "{position}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_paused_server_leaves_the_outcome_unknown() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let options = RedisStore::options().answer_timeout(Duration::from_millis(300));
+    let store = server.connect_with(options).await;
+    append(&store, "before").await;
+    server.pause();
+    let error = try_append(&store, "during").await.unwrap_err();
+    let read = store.read(&TOPIC, ReadFrom::Oldest, super::ALL).await;
+    server.go_on();
+    assert_eq!(error.kind(), StoreErrorKind::OutcomeUnknown);
+    assert_eq!(read.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    append_again(&store, "after").await;
+    let mut texts = all(&store).await;
+    texts.retain(|text| text != "during");
+    texts.dedup();
+    assert_eq!(texts, ["before", "after"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let proxy = Proxy::to(server.port).await;
+    let options = RedisStore::options().answer_timeout(Duration::from_millis(500));
+    let store = options.connect(&proxy.url()).await.unwrap();
+    append(&store, "before").await;
+    proxy.is(Network::Mute);
+    let error = try_append(&store, "stored").await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::OutcomeUnknown);
+    assert_eq!(server.cli(&["XLEN", "tower-sse:topic"]), "2");
+    proxy.is(Network::Cut);
+    let error = try_append(&store, "not stored").await.unwrap_err();
+    let kinds = [StoreErrorKind::OutcomeUnknown, StoreErrorKind::Unavailable];
+    assert!(kinds.contains(&error.kind()));
+    proxy.is(Network::Whole);
+    append_again(&store, "after").await;
+    assert_eq!(all(&store).await, ["before", "stored", "after"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_certain() {
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    append(&store, "before").await;
+    server.kill();
+    // The connection breaks under the first of them.
+    let _ = try_append(&store, "during").await.unwrap_err();
+    for _ in 0..3 {
+        let error = try_append(&store, "during").await.unwrap_err();
+        assert_eq!(
+            error.kind(),
+            StoreErrorKind::Unavailable,
+            "{}",
+            told(&error)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_events_and_answers_readers() {
+    let Some(server) = Server::start(&["--maxmemory-policy", "noeviction"]) else {
+        return;
+    };
+    let store = server.connect().await;
+    let before = append_each(&store, 0..3).await;
+    server.cli(&["CONFIG", "SET", "maxmemory", "1mb"]);
+    let batch = Append::new([event("x".repeat(1000)), event(4)]);
+    let error = store.append(&TOPIC, batch).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(told(&error).contains("OOM"), "{}", told(&error));
+    assert_eq!(all(&store).await, ["0", "1", "2"]);
+    let _ = after(&store, before[0]).await.unwrap();
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    append(&store, 3).await;
+    assert_eq!(all(&store).await, ["0", "1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_server_that_must_not_be_written_to_has_stored_nothing() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = server.connect().await;
+    append(&store, 0).await;
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let error = try_append(&store, 1).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        StoreErrorKind::Unavailable,
+        "{}",
+        told(&error)
+    );
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    let port = server.port.to_string();
+    server.cli(&["REPLICAOF", "127.0.0.1", &port]);
+    let error = try_append(&store, 1).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        StoreErrorKind::Unavailable,
+        "{}",
+        told(&error)
+    );
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    append(&store, 2).await;
+    assert_eq!(all(&store).await, ["0", "2"]);
+}
