@@ -24,7 +24,7 @@ use crate::topic_name::TopicName;
 pub(crate) use erased::{BoxFuture, DynStore};
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
-pub use file::{FileStore, FileStoreOptions};
+pub use file::{FileOptions, FileStore};
 pub use memory::MemoryStore;
 pub use position::{Epoch, InvalidPosition, Position};
 pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};

@@ -66,7 +66,7 @@ const MAX_RECORD: usize = 1024 * 1024 * 1024;
 /// | the process is killed at any moment | nothing that was answered |
 /// | the machine stops, the power is cut | nothing that was answered, if disk and file system keep what `fsync` promises |
 /// | the file is put back to an older copy | what came after the copy; clients that have seen it are told. With n events lost, the chance that a client is not is about n in 2^31 |
-/// | the file is damaged or cut short | [`open`](FileStoreOptions::open) reads and checks all of it, and refuses it |
+/// | the file is damaged or cut short | [`open`](FileOptions::open) reads and checks all of it, and refuses it |
 ///
 /// A copy has to be of one moment: of a closed store, or a snapshot of the file system. Damage to the
 /// last commit before a kill cannot be told from a commit that was cut off, and is undone like one.
@@ -78,10 +78,10 @@ const MAX_RECORD: usize = 1024 * 1024 * 1024;
 ///
 /// | limit | default | what goes |
 /// |---|---|---|
-/// | [events a topic](FileStoreOptions::max_events) | 100,000 | its oldest |
-/// | [bytes a topic](FileStoreOptions::max_bytes) | 64 MiB | its oldest |
-/// | [age](FileStoreOptions::max_age) | none | what is older, at the time of reading, by a wall clock that never goes back |
-/// | [bytes in all](FileStoreOptions::max_total_bytes) | 1 GiB | the topic that was appended to least recently, whole |
+/// | [events a topic](FileOptions::max_events) | 100,000 | its oldest |
+/// | [bytes a topic](FileOptions::max_bytes) | 64 MiB | its oldest |
+/// | [age](FileOptions::max_age) | none | what is older, at the time of reading, by a wall clock that never goes back |
+/// | [bytes in all](FileOptions::max_total_bytes) | 1 GiB | the topic that was appended to least recently, whole |
 ///
 /// Space is given back to the file in pages of 4 KiB, and used again; the file itself shrinks when
 /// the pages at its end are free, and can be twice as large as what is counted. Events past their age give theirs back when their topic is appended
@@ -124,7 +124,7 @@ pub struct FileStore {
 /// Settings of a [`FileStore`] that is to be opened.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct FileStoreOptions {
+pub struct FileOptions {
     limits: Limits,
 }
 
@@ -158,7 +158,7 @@ struct Published {
     lives: HashMap<u16, u64>,
 }
 
-impl FileStoreOptions {
+impl FileOptions {
     /// Sets how many events a topic retains at most.
     pub fn max_events(mut self, events: NonZeroUsize) -> Self {
         self.limits.events = wide(events.get());
@@ -226,14 +226,14 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// As [`FileStoreOptions::open`].
+    /// As [`FileOptions::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::options().open(path)
     }
 
     /// Returns the settings to open a file with.
-    pub fn options() -> FileStoreOptions {
-        FileStoreOptions {
+    pub fn options() -> FileOptions {
+        FileOptions {
             limits: Limits {
                 events: 100_000,
                 bytes: 64 * 1024 * 1024,

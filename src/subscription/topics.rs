@@ -49,7 +49,7 @@ impl Topics {
     }
 }
 
-/// What [`Hub::subscribe`] takes for a topic: a literal, a [`TopicName`] or a reference to one.
+/// What [`Hub::subscribe`](crate::Hub::subscribe) takes for a topic: a literal, a [`TopicName`] or a reference to one.
 ///
 /// This trait is sealed.
 pub trait IntoTopicName: sealed::Sealed {}

@@ -10,7 +10,7 @@ mod redis;
 mod wrong;
 
 /// How much a test tries: the second where all sizes are asked for.
-#[cfg(feature = "file")]
+#[cfg(any(feature = "file", feature = "redis"))]
 fn sizes<T>(usual: T, long: T) -> T {
     match std::env::var_os("TOWER_SSE_LONG") {
         Some(_) => long,

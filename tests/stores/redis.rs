@@ -103,10 +103,7 @@ impl Subject for Redis {
     }
 
     fn large_log(&self) -> u64 {
-        match std::env::var_os("TOWER_SSE_LONG") {
-            Some(_) => 1_000_000,
-            None => 50_000,
-        }
+        crate::sizes(50_000, 1_000_000)
     }
 
     async fn cut(&self) -> bool {
