@@ -82,7 +82,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 ///
 /// | key | type | what is in it |
 /// |---|---|---|
-/// | `<prefix>:<topic>` | stream | the records: at `<offset>-0` the `time`, `kind`, `name` and `data` |
+/// | `<prefix>:<topic>` | stream | the records: at `<offset>-0` the `time`, `kind`, `name` and `data`, and `previous`, the offset before it, where that is not one less |
 /// | `<prefix>:<topic>#` | hash | the log: its epoch, its head, what is retained |
 /// | `<prefix>#` | hash | the epoch of the store, and its limits |
 /// | `<prefix>#births` | hash | how many logs began, by buckets of topics: at most 65,536 numbers |
@@ -109,10 +109,12 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// topics. A Redis that is full refuses appends as [`Unavailable`](StoreErrorKind::Unavailable), and
 /// goes on to answer readers.
 ///
-/// Where Redis comes back with less than it had, positions of the lost future are those of another
-/// life. That is noticed by the processes that saw more: each remembers the last position of the
-/// 65,536 topics it used last, and compares it on every append, read and slow round. Where none of
-/// them is left, or all else append past it first, nobody can tell.
+/// Where Redis comes back with less than it had, clients that have seen more are told. The first append
+/// to a log after a start of Redis, or a failover, jumps ahead by a random offset below 2^32, so that
+/// the positions of the lost future are none of this log; with n events lost, the chance that one is
+/// taken for valid is about n in 2^31. Keys that are put back while Redis runs are noticed by the
+/// processes that saw more: each remembers the last position of the 65,536 topics it used last, and
+/// compares it on every append, read and slow round.
 ///
 /// # Connections and permissions
 ///

@@ -2,7 +2,7 @@
 
 -- The log behind a topic. All writing goes through here, so that it is atomic, in any language.
 --
--- <prefix>:<topic>    stream, the records: <offset>-0 = time, [kind], [name], data
+-- <prefix>:<topic>    stream, the records: <offset>-0 = time, [kind], [name], data, [previous]
 -- <prefix>:<topic>#   hash, the log: epoch, head, first, ..
 -- <prefix>#           hash, the store: epoch, max_events, max_bytes, max_age; also the channel
 -- <prefix>#births     hash, how many logs began in each bucket of topic names
@@ -15,8 +15,17 @@ local MAX_EVENTS, MAX_BYTES = 10000, 16 * 1024 * 1024
 local CHUNK = 128
 local KINDS = {event = true, lease = true, ['end'] = true}
 local FIELDS = {
-  'epoch', 'from', 'head', 'first', 'events', 'bytes', 'others', 'holes', 'uncounted', 'time', 'gone',
+  'epoch', 'from', 'session', 'head', 'first', 'events', 'bytes', 'others', 'holes', 'uncounted',
+  'jumped', 'time', 'gone',
 }
+local TEXTS = {epoch = true, from = true, session = true}
+
+-- Names this run of Redis: it is kept in memory only, so a restart or a failover brings another one.
+-- Either may have lost what came last, and nobody remembers how far the log went. So the first append
+-- of a session jumps ahead by a random distance: a position of the lost future then lies where no
+-- record was ever, and is told from one of this log. The record names the one before it.
+local session
+local JUMP_DIGITS = 8
 
 -- A number in digits: tostring() knows only 14 of them.
 local function digits(number)
@@ -118,7 +127,7 @@ local function load_log(prefix, topic)
   end
   for at, field in ipairs(FIELDS) do
     log[field] = values[at]
-    if field ~= 'epoch' and field ~= 'from' then
+    if not TEXTS[field] then
       log[field] = tonumber(values[at] or '0')
       if not log[field] then return nil, refuse('DAMAGED', log.meta .. ' is no log: ' .. field) end
     end
@@ -134,16 +143,16 @@ local function save(log)
   redis.call('HSET', log.meta, 'epoch', log.epoch, 'from', log.from, 'head', digits(log.head),
     'first', digits(log.first), 'events', digits(log.events), 'bytes', digits(log.bytes),
     'others', digits(log.others), 'holes', digits(log.holes), 'uncounted', digits(log.uncounted),
-    'time', digits(log.time))
+    'session', session, 'jumped', digits(log.jumped), 'time', digits(log.time))
 end
 
--- The offset, time, kind and size of an entry.
+-- The offset, time, kind and size of an entry, and the offset before it where that is not one less.
 local function parse(entry)
   local fields, size = {}, 0
   for at = 1, #entry[2], 2 do fields[entry[2][at]] = entry[2][at + 1] end
   local offset = tonumber(string.match(entry[1], '^(%d+)%-0$') or '')
   size = #(fields.data or '') + #(fields.name or '')
-  return offset, tonumber(fields.time or '') or 0, fields.kind or 'event', size
+  return offset, tonumber(fields.time or '') or 0, fields.kind or 'event', size, tonumber(fields.previous or '')
 end
 
 -- Counts anew what stands in the stream, after entries were deleted past the functions.
@@ -153,8 +162,8 @@ local function recount(log)
   repeat
     local chunk = redis.call('XRANGE', log.stream, from, '+', 'COUNT', CHUNK)
     for _, entry in ipairs(chunk) do
-      local offset, _, kind, size = parse(entry)
-      oldest = oldest or offset
+      local offset, _, kind, size, previous = parse(entry)
+      oldest = oldest or (previous or offset - 1)
       length = length + 1
       if kind == 'event' then
         log.events, log.bytes = log.events + 1, log.bytes + size
@@ -164,7 +173,7 @@ local function recount(log)
       from = '(' .. entry[1]
     end
   until #chunk < CHUNK
-  log.first = oldest and oldest - 1 or log.head
+  log.first = oldest or log.head
   log.holes = log.head - log.first - length
   log.missing = 0
 end
@@ -181,7 +190,7 @@ local function trim(log, store, now)
       log.first, log.events, log.bytes, log.others, log.holes = log.head, 0, 0, 0, 0
     end
     for _, entry in ipairs(chunk) do
-      local offset, time, kind, size = parse(entry)
+      local offset, time, kind, size, previous = parse(entry)
       local full = log.events > store.max_events or log.bytes > store.max_bytes
       local old = store.max_age and time + store.max_age <= now
       if not offset or not (full or old) then break end
@@ -192,6 +201,7 @@ local function trim(log, store, now)
       else
         log.others, log.uncounted = log.others - 1, offset
       end
+      if previous then log.uncounted = offset end
     end
     if log.first == first then break end
     redis.call('XTRIM', log.stream, 'MINID', digits(log.first + 1) .. '-0')
@@ -261,6 +271,7 @@ local function append(prefix, topic, records, options)
     if log then end_of_life(log, options.gone_after, now) end
     return true, head
   end
+  session = session or mint('session', moment)
   local is_new = not log
   if is_new then
     local stream = prefix .. ':' .. topic
@@ -268,13 +279,19 @@ local function append(prefix, topic, records, options)
     redis.call('DEL', stream)
     log = {
       stream = stream, meta = stream .. '#', epoch = mint('log', prefix, topic, moment), from = head,
-      head = 0, first = 0, events = 0, bytes = 0, others = 0, holes = 0, uncounted = 0, time = 0,
-      gone = 0, missing = 0,
+      session = session, head = 0, first = 0, events = 0, bytes = 0, others = 0, holes = 0,
+      uncounted = 0, jumped = 0, time = 0, gone = 0, missing = 0,
     }
   end
   -- The clock may be set back; the order of what goes first does not follow it.
   log.time = math.max(log.time, now)
-  local last = log.head
+  local last, previous = log.head, nil
+  if log.session ~= session then
+    local hex = redis.sha1hex(table.concat({'jump', topic, moment}, ' '))
+    local distance = 1 + tonumber(string.sub(hex, 1, JUMP_DIGITS), 16)
+    previous, last = last, last + distance
+    log.holes, log.jumped = log.holes + distance, last + 1
+  end
   for at, record in ipairs(records) do
     local entry = {'XADD', log.stream, digits(last + at) .. '-0', 'time', digits(log.time)}
     if record.kind ~= 'event' then
@@ -285,6 +302,7 @@ local function append(prefix, topic, records, options)
     end
     if record.name ~= '' then entry[#entry + 1], entry[#entry + 2] = 'name', record.name end
     entry[#entry + 1], entry[#entry + 2] = 'data', record.data
+    if at == 1 and previous then entry[#entry + 1], entry[#entry + 2] = 'previous', digits(previous) end
     local added = redis.pcall(unpack(entry))
     if type(added) == 'table' and added.err then
       -- Only the first can fail, before anything was written.

@@ -147,9 +147,9 @@ fn empty(head: Position) -> Read {
 
 fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
     let head = log.head();
-    // Those that stand in the log, and were not deleted past the functions.
-    let first = entries.first().and_then(|entry| entry.id.split('-').next());
-    let first = first.and_then(|offset| offset.parse::<u64>().ok());
+    // Those that stand in the log, and were not deleted past the functions. One that was added past
+    // them is met as damage further on.
+    let first = entries.first().map(Entry::previous);
     match start {
         Start::After(position) if position == log.from => Answer::Again(Start::After(log.at(0))),
         Start::After(position) if position.epoch() != head.epoch() => {
@@ -164,12 +164,16 @@ fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
             Answer::Done(Read::Evicted(log.evicted(position.offset())))
         }
         Start::After(position) => match first {
+            // It never was a position of this log: what follows it has jumped over it.
+            Some(Some(previous)) if previous < position.offset() => {
+                Answer::Done(Read::UnknownEpoch(head))
+            }
             Some(_) => Answer::Records(position),
             None => Answer::Done(Read::Evicted(log.evicted_to_head())),
         },
         Start::Oldest(after) => match first {
             // The first may have gone since its place was found.
-            Some(offset) => Answer::Records(log.at(offset.saturating_sub(1).max(after))),
+            Some(previous) => Answer::Records(log.at(previous.unwrap_or(after).max(after))),
             None => Answer::Done(empty(head)),
         },
         Start::Newest(events) => match log.newest(events) {
@@ -216,7 +220,7 @@ async fn before_newest(
                 wanted -= 1;
             }
             if wanted == 0 {
-                return Ok(offset.saturating_sub(1));
+                return Ok(entry.previous().unwrap_or(log.first));
             }
         }
         if ended {
@@ -272,9 +276,9 @@ async fn page(
         };
         let after = Range { after: last, count };
         view = self::view(store, topic, after).await?;
-        let next = view.entries.first().and_then(Entry::offset);
+        let previous = view.entries.first().and_then(Entry::previous);
         // It may have been begun anew, or evicted up to here.
-        if view.head().epoch() != head.epoch() || next != last.checked_add(1) {
+        if view.head().epoch() != head.epoch() || previous != Some(last) {
             break;
         }
         head = view.head();

@@ -37,6 +37,8 @@ pub(super) struct Log {
     holes: u64,
     /// Up to this offset, offsets do not count the events that went.
     uncounted: u64,
+    /// The record that jumped ahead last. Behind it offsets count records.
+    jumped: u64,
 }
 
 /// An entry of a stream.
@@ -75,7 +77,7 @@ pub(super) enum Shown {
     Torn,
 }
 
-const LOG: [&str; 9] = [
+const LOG: [&str; 10] = [
     "epoch",
     "from",
     "head",
@@ -85,6 +87,7 @@ const LOG: [&str; 9] = [
     "others",
     "holes",
     "uncounted",
+    "jumped",
 ];
 
 impl View {
@@ -202,6 +205,7 @@ impl Log {
             others: next()?,
             holes: next()?,
             uncounted: next()?,
+            jumped: next()?,
         }))
     }
 
@@ -215,9 +219,10 @@ impl Log {
 
     /// The answer for a reader at `offset`, behind which something went.
     pub(super) fn evicted(&self, offset: u64) -> Evicted {
+        let records = (self.head - self.first).saturating_sub(self.holes);
         Evicted {
             oldest: self.at(self.first),
-            middle: self.at(self.first + (self.head - self.first) / 2),
+            middle: self.at((self.head - records.div_ceil(2)).max(self.jumped)),
             missed: (offset >= self.uncounted).then(|| self.first - offset),
         }
     }
@@ -250,6 +255,14 @@ impl Entry {
     /// The offset, where the id has the form of ours.
     pub(super) fn offset(&self) -> Option<u64> {
         self.id.strip_suffix("-0")?.parse().ok()
+    }
+
+    /// The offset of the record before it, retained or not.
+    pub(super) fn previous(&self) -> Option<u64> {
+        match self.field("previous") {
+            Some(offset) => std::str::from_utf8(offset).ok()?.parse().ok(),
+            None => self.offset()?.checked_sub(1),
+        }
     }
 
     fn field(&self, name: &str) -> Option<&[u8]> {
@@ -286,7 +299,7 @@ impl Entry {
             kind => NewRecord::of_kind(kind, data),
         };
         self.time()?;
-        Some(Record::new(self.offset()?, record))
+        Some(Record::new(self.offset()?, record).previous(self.previous()?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Redis fails: what was acknowledged is there, and what is not known is not claimed.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use tower_sse::store::{
@@ -92,6 +92,109 @@ async fn data_that_was_lost_with_the_server_is_another_life() {
         assert!(matches!(answer, Read::UnknownEpoch(_)), "{answer:?}");
     }
     assert_eq!(all(&store).await, ["new"]);
+}
+
+/// Redis comes back with less, and all who saw more are gone.
+#[tokio::test]
+async fn an_older_copy_that_nobody_remembers_is_told() {
+    let Some(mut server) = Server::start(&["--dbfilename", "dump.rdb"]) else {
+        return;
+    };
+    let store = server.connect().await;
+    let known = append_each(&store, 0..100).await;
+    server.cli(&["SAVE"]);
+    let copy = fs::read(server.file("dump.rdb")).unwrap();
+    let lost = append_each(&store, 100..150).await;
+    drop(store);
+    server.kill();
+    fs::write(server.file("dump.rdb"), copy).unwrap();
+    server.start_again();
+
+    let store = server.connect().await;
+    for position in &lost {
+        let answer = after(&store, *position).await.unwrap();
+        assert!(matches!(answer, Read::Ahead(_)), "{answer:?}");
+    }
+    let new = append_each(&store, 200..400).await;
+    for position in &lost {
+        let answer = after(&store, *position).await.unwrap();
+        assert!(matches!(answer, Read::UnknownEpoch(_)), "{answer:?}");
+    }
+    // Where both lives agree, nothing is missing.
+    let numbers = |from: u64| (from..100).chain(200..400).map(|number| number.to_string());
+    for (number, position) in (1..).zip(&known) {
+        let read = page(&store, ReadFrom::After(*position)).await;
+        let texts = read
+            .records
+            .iter()
+            .map(|record| record.content().data().to_string());
+        assert!(texts.eq(numbers(number)), "behind {position}");
+    }
+    for count in [0, 1, 150, 200, 201, 250, 300, 999] {
+        let read = page(&store, ReadFrom::Newest(count)).await;
+        assert_eq!(
+            read.records.len() as u64,
+            count.min(300),
+            "the newest {count}"
+        );
+    }
+
+    // And where the place at which they part is gone, it is told as any other that is evicted.
+    let few = RedisStore::options().max_events(NonZeroUsize::new(120).unwrap());
+    let store = few.connect(&server.url()).await.unwrap();
+    append(&store, "last").await;
+    for (position, missed) in known
+        .iter()
+        .chain(&lost)
+        .map(|position| (position, None))
+        .chain([(&new[10], Some(70)), (&new[79], Some(1))])
+    {
+        match after(&store, *position).await.unwrap() {
+            Read::Evicted(evicted) => {
+                assert_eq!(evicted.missed, missed, "{position}");
+                for position in [evicted.oldest, evicted.middle] {
+                    let left = page(&store, ReadFrom::After(position)).await.records.len();
+                    assert!((60..=120).contains(&left), "{left} behind {position}");
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A copy of a log that is in the middle of a run goes on in it: a client that is too slow is led to
+/// a place that there is.
+#[tokio::test]
+async fn the_middle_of_a_log_is_a_place_in_it() {
+    let Some(mut server) = Server::start(&ALWAYS) else {
+        return;
+    };
+    for (before, behind) in [(10_u64, 1_u64), (1, 10), (5, 5)] {
+        server.cli(&["FLUSHALL"]);
+        let few = NonZeroUsize::new(usize::try_from(before + behind).unwrap()).unwrap();
+        let few = RedisStore::options().max_events(few);
+        let store = few.clone().connect(&server.url()).await.unwrap();
+        let oldest = append(&store, "evicted").await;
+        append_each(&store, 0..before + 1).await;
+        drop(store);
+        server.kill();
+        server.start_again();
+        let store = few.connect(&server.url()).await.unwrap();
+        append_each(&store, 0..behind).await;
+        let Read::Evicted(evicted) = after(&store, oldest).await.unwrap() else {
+            panic!("{oldest} is evicted");
+        };
+        let left = page(&store, ReadFrom::After(evicted.middle))
+            .await
+            .records
+            .len() as u64;
+        assert!(left < before + behind, "{left} of {before} and {behind}");
+        let all = page(&store, ReadFrom::After(evicted.oldest))
+            .await
+            .records
+            .len() as u64;
+        assert_eq!(all, before + behind);
+    }
 }
 
 #[tokio::test]
