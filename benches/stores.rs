@@ -1,0 +1,195 @@
+//! What the stores cost: `cargo bench --features file,redis --bench stores`.
+//!
+//! Redis is started for the run, where it is installed. Without `--bench` all sizes are tiny.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use tokio::{task::JoinSet, time::sleep};
+use tower_sse::{
+    Hub, LastEventId, TopicName,
+    store::{
+        Append, Appended, EventStore, FileStore, MemoryStore, NewRecord, Read, ReadFrom, RedisStore,
+    },
+};
+
+const TOPIC: TopicName = TopicName::from_static("topic");
+const PAGE: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
+const RETAINED: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+const BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024 * 1024).unwrap();
+
+/// How long each is measured, and how many events are caught up with.
+struct Sizes {
+    time: Duration,
+    events: usize,
+}
+
+fn event() -> NewRecord {
+    NewRecord::event(None, "x".repeat(150))
+}
+
+/// Appends a second for so many publishers that wait for each answer.
+async fn appends(store: &Arc<impl EventStore>, publishers: usize, time: Duration) -> f64 {
+    let begun = Instant::now();
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut all = JoinSet::new();
+    for _ in 0..publishers {
+        let (store, count) = (Arc::clone(store), Arc::clone(&count));
+        all.spawn(async move {
+            while begun.elapsed() < time {
+                let appended = store.append(&TOPIC, Append::new([event()])).await.unwrap();
+                assert!(matches!(appended, Appended::Stored(_)));
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    all.join_all().await;
+    count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// From before the publish on one hub to the event on another, at 200 a second: p50 and p99.
+async fn deliveries(
+    publisher: Arc<impl EventStore>,
+    follower: Arc<impl EventStore>,
+    time: Duration,
+) -> (Duration, Duration) {
+    let following = Hub::with_store(follower);
+    let mut events = following.subscribe(&TOPIC, LastEventId::Absent).events();
+    events.next().await.unwrap();
+    let publishing = Hub::with_store(publisher).topic::<str>(TOPIC).unwrap();
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < time || times.is_empty() {
+        sleep(Duration::from_millis(5)).await;
+        let published = Instant::now();
+        let id = publishing.publish(&"x".repeat(150)).await.unwrap();
+        let event = events.next().await.unwrap();
+        assert_eq!(event.last_event_id(), Some(id.as_str()));
+        times.push(published.elapsed());
+    }
+    times.sort();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// Events a second, read page by page from the oldest.
+async fn catch_up(store: &impl EventStore, events: usize) -> f64 {
+    let batch = events.min(1000);
+    for _ in 0..events / batch {
+        let records = (0..batch).map(|_| event());
+        let _ = store.append(&TOPIC, Append::new(records)).await.unwrap();
+    }
+    let begun = Instant::now();
+    let mut read = 0;
+    let mut from = ReadFrom::Oldest;
+    loop {
+        let Read::Page(page) = store.read(&TOPIC, from, PAGE).await.unwrap() else {
+            panic!("nothing is evicted meanwhile");
+        };
+        read += page.records.len();
+        from = ReadFrom::After(page.end());
+        if page.end() == page.head {
+            return read as f64 / begun.elapsed().as_secs_f64();
+        }
+    }
+}
+
+async fn measure<S: EventStore>(name: &str, sizes: &Sizes, store: Arc<S>, other: Arc<S>) {
+    let one = appends(&store, 1, sizes.time).await;
+    let many = appends(&store, 64, sizes.time).await;
+    let (p50, p99) = deliveries(Arc::clone(&store), other, sizes.time).await;
+    let caught_up = catch_up(&*store, sizes.events).await;
+    println!(
+        "| {name} | {one:.0} | {many:.0} | {} µs | {} µs | {caught_up:.0} |",
+        p50.as_micros(),
+        p99.as_micros()
+    );
+}
+
+/// A Redis of this run, in a directory of its own.
+struct Redis(Child, PathBuf);
+
+impl Redis {
+    fn start(port: u16, settings: &[&str]) -> Option<Self> {
+        let directory = std::env::temp_dir().join(format!("tower-sse-bench-{port}"));
+        fs::create_dir_all(&directory).unwrap();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--save", ""])
+            .args(settings)
+            .current_dir(&directory)
+            .stdout(Stdio::null())
+            .spawn();
+        Some(Self(child.ok()?, directory))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = fs::remove_dir_all(&self.1);
+    }
+}
+
+async fn redis(name: &str, sizes: &Sizes, settings: &[&str]) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let Some(_server) = Redis::start(port, settings) else {
+        println!("skipped: {name}, since there is no redis-server");
+        return;
+    };
+    let options = RedisStore::options().max_events(RETAINED).max_bytes(BYTES);
+    let url = format!("redis://127.0.0.1:{port}");
+    let connect = async || loop {
+        match options.clone().connect(&url).await {
+            Ok(store) => return Arc::new(store),
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let (store, other) = (connect().await, connect().await);
+    measure(name, sizes, store, other).await;
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let sizes = match std::env::args().any(|argument| argument == "--bench") {
+        true => Sizes {
+            time: Duration::from_secs(5),
+            events: 100_000,
+        },
+        false => Sizes {
+            time: Duration::from_millis(20),
+            events: 1000,
+        },
+    };
+    println!(
+        "| store | appends/s, 1 publisher | 64 publishers | publish to deliver, p50 | p99 | catch-up, events/s |"
+    );
+    println!("|---|---|---|---|---|---|");
+    let memory = MemoryStore::new().max_events(RETAINED).max_bytes(BYTES);
+    let memory = Arc::new(memory);
+    measure("memory", &sizes, Arc::clone(&memory), memory).await;
+
+    let path = std::env::temp_dir().join(format!("tower-sse-bench-{}", std::process::id()));
+    let file = FileStore::options().max_events(RETAINED).max_bytes(BYTES);
+    let file = Arc::new(file.open(&path).unwrap());
+    measure("file", &sizes, Arc::clone(&file), file).await;
+    fs::remove_file(path).unwrap();
+
+    redis("Redis, nothing on disk", &sizes, &[]).await;
+    let everysec = ["--appendonly", "yes"];
+    redis("Redis, `everysec`", &sizes, &everysec).await;
+    let always = ["--appendonly", "yes", "--appendfsync", "always"];
+    redis("Redis, `always`", &sizes, &always).await;
+}
