@@ -1,0 +1,1 @@
+//! Publishing within transactions.
