@@ -31,7 +31,103 @@ use writer::Request;
 /// After this long Postgres is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// DOCS
+/// A store on Postgres, for several processes, publishers in any language, and events that are
+/// published with a transaction of the application.
+///
+/// Postgres 15 or later, over a direct connection or a pooler in session mode. TLS is not spoken:
+/// `sslmode=require` is refused, and an encrypted way there is for a proxy or a tunnel.
+///
+/// ```no_run
+/// use tower_sse::{Hub, store::PostgresStore};
+///
+/// # async fn example() -> Result<(), tower_sse::store::StoreError> {
+/// let url = "postgres://user:password@127.0.0.1/database";
+/// let hub = Hub::with_store(PostgresStore::connect(url).await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | limit | default | what goes |
+/// |---|---|---|
+/// | [events a topic](PostgresOptions::max_events) | 10,000 | its oldest |
+/// | [bytes a topic](PostgresOptions::max_bytes) | 16 MiB | its oldest |
+/// | [age](PostgresOptions::max_age) | none | what is older, at the time of reading |
+///
+/// Nothing bounds all topics together but the disk. Rows are deleted by the append that evicts them,
+/// those past their age when their topic is read or appended to, those of a topic that is
+/// [gone](Append::gone_after) within seconds, in small steps. Autovacuum makes their space usable
+/// again, unless a transaction is open that is older than they are.
+///
+/// # Publishing with a transaction
+///
+/// `publish(topic, data, name)` is a function of the schema, for any client in any language. The name
+/// may be left out. It inserts a row and waits for no lock of this crate; the event is there soon
+/// after the transaction commits, and never if it rolls back:
+///
+/// ```sql
+/// begin;
+/// insert into orders (id, paid) values (42, true);
+/// select tower_sse.publish('orders', '{"id":42}', 'paid');
+/// commit;
+/// ```
+///
+/// It returns no id: what was committed is put in order by one of the processes that have a store
+/// open, at a time. Events of one transaction to one topic keep their order; those of several come as
+/// they are found committed, and then stay as they are. Where the process that does it ends, another
+/// goes on within seconds; while none has a store open, events wait. A transaction that publishes
+/// takes part in Postgres' queue of notifications, where commits wait for each other.
+///
+/// `append(topic, data, name)` appends at once and returns the id of the event:
+///
+/// ```console
+/// $ psql -Atc "select tower_sse.append('metrics', '{\"cpu\":12}', 'sample')"
+/// 9f2c61d0a4-1
+/// ```
+///
+/// In a longer transaction it locks the topic until the end of that, and `publish` is the better one.
+/// What is no event is refused with the SQLSTATE `22023`, a record beyond the limit with `54000`.
+///
+/// | table | what is in it |
+/// |---|---|
+/// | `store` | the version and the epoch of the store, and its limits: one row |
+/// | `births` | how many logs began, by buckets of topics: at most 65,536 rows |
+/// | `topics` | the log of each topic: its epoch, its head, what is retained |
+/// | `records` | the records of all logs |
+/// | `outbox` | what was published, and has no offset yet |
+/// | `removed` | logs that are gone, and whose records are still to be deleted |
+///
+/// A record that is inserted past the functions is not taken for one of the log: the next append and
+/// the reading of it are refused as [`Damaged`](StoreErrorKind::Damaged), and what is published to the
+/// topic is held, until somebody deletes it. Records that are deleted are missed as a gap.
+///
+/// # What survives
+///
+/// [`append`](EventStore::append) answers when Postgres has committed:
+///
+/// | what fails | `synchronous_commit = on` | `off` |
+/// |---|---|---|
+/// | this process | nothing is lost | nothing |
+/// | Postgres is killed, or the machine | nothing | up to 3 times `wal_writer_delay` |
+/// | failover to a synchronous standby | nothing | the same |
+/// | failover to another, restored backup | what was not there | the same |
+///
+/// Where Postgres comes back with less than it had, positions of the lost future are those of another
+/// life. That is noticed by the processes that saw more: each remembers the last position of the
+/// 65,536 topics it used last, and compares it on every append, read and slow round. Where none of
+/// them is left, or all else append past it first, nobody can tell.
+///
+/// # Connections and permissions
+///
+/// Each store has one connection that appends, up to four that read, one that waits for its turn to
+/// put in order what was published, and one for each hub that listens. They are opened again when they
+/// end. Appends that wait for each other are written in one transaction. Each is sent once: where the
+/// answer is lost or takes longer than the [timeout](PostgresOptions::answer_timeout), the outcome is
+/// unknown.
+///
+/// The first store makes the schema, which needs the right to create one, or an empty one that it may
+/// create tables in. After that a user needs `usage` on the schema and its sequences, and `select,
+/// insert, update, delete` on its tables. Whoever only calls `publish` needs `usage` on the schema,
+/// `insert` on `outbox` and `select` on `store`.
 pub struct PostgresStore {
     link: Link,
     limits: Limits,
