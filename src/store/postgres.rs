@@ -74,8 +74,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// It returns no id: what was committed is put in order by one of the processes that have a store
 /// open, at a time. Events of one transaction to one topic keep their order; those of several come as
 /// they are found committed, and then stay as they are. Where the process that does it ends, another
-/// goes on within seconds; while none has a store open, events wait. A transaction that publishes
-/// takes part in Postgres' queue of notifications, where commits wait for each other.
+/// goes on within seconds; while none has a store open, events wait.
 ///
 /// `append(topic, data, name)` appends at once and returns the id of the event:
 ///
@@ -94,6 +93,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// | `topics` | the log of each topic: its epoch, its head, what is retained |
 /// | `records` | the records of all logs |
 /// | `outbox` | what was published, and has no offset yet |
+/// | `sequencer` | whether it waits to be told of what is published: one row |
 /// | `removed` | logs that are gone, and whose records are still to be deleted |
 ///
 /// A record that is inserted past the functions is not taken for one of the log: the next append and
@@ -127,7 +127,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The first store makes the schema, which needs the right to create one, or an empty one that it may
 /// create tables in. After that a user needs `usage` on the schema and its sequences, and `select,
 /// insert, update, delete` on its tables. Whoever only calls `publish` needs `usage` on the schema,
-/// `insert` on `outbox` and `select` on `store`.
+/// `insert` on `outbox`, and `select` on `store` and `sequencer`.
 pub struct PostgresStore {
     link: Link,
     limits: Limits,

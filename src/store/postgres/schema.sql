@@ -12,6 +12,10 @@ create table {s}.store (
   max_bytes bigint not null,
   max_age bigint
 );
+-- Whether the sequencer waits to be told. While it is busy it looks by itself: those who notify wait for
+-- each other's commits.
+create table {s}.sequencer (waits boolean not null);
+insert into {s}.sequencer values (true);
 create unique index store_is_one on {s}.store ((true));
 
 -- How many logs began, by buckets of topic names.
@@ -347,7 +351,7 @@ declare
 begin
   perform {s}.check_event(topic, bytes, name);
   insert into {s}.outbox (topic, name, data) values (topic, convert_to(name, 'UTF8'), bytes);
-  perform pg_notify({c} || ' outbox', '');
+  if (select q.waits from {s}.sequencer q) then perform pg_notify({c} || ' outbox', ''); end if;
 end $$;
 
 -- Moves what was published, and is visible, to the logs. Only one caller at a time.

@@ -14,12 +14,16 @@ use tokio_postgres::{Client, Statement};
 
 use super::{
     failure::Failure,
-    link::{Link, notification},
+    link::{Link, Parameters, notification},
 };
 
 /// How long it takes at most until somebody else takes over, and until what nobody has told of is
 /// found.
 const ROUND: Duration = Duration::from_secs(1);
+/// What comes in less than this is a rush, in which nobody has to tell.
+const RUSH: Duration = Duration::from_millis(50);
+const RUSH_BATCHES: u32 = 8;
+const SHORTEST: Duration = Duration::from_millis(5);
 /// Between two looks for what is to be deleted.
 const SWEEP: Duration = Duration::from_secs(10);
 /// How much is moved, or deleted, in one transaction.
@@ -57,6 +61,11 @@ async fn sequence(link: &Link, client: Client, told: &Notify) -> Result<Infallib
         sleep(ROUND).await;
     }
     sequencer.listen().await?;
+    // Whoever held the lock before may have been killed in a rush.
+    sequencer.waits(true).await?;
+    let mut waits = true;
+    let mut batches_of_rush = 0;
+    let mut moved_at = Instant::now();
     let mut swept = None;
     loop {
         let moved = sequencer.sequence().await?;
@@ -64,9 +73,22 @@ async fn sequence(link: &Link, client: Client, told: &Notify) -> Result<Infallib
             let is_more = sequencer.sweep().await?;
             swept = (!is_more).then(Instant::now);
         }
-        if moved == 0 && swept.is_some() {
-            // Whoever tells is only faster.
-            drop(timeout(ROUND, told.notified()).await);
+        let quiet = moved_at.elapsed();
+        if moved > 0 {
+            batches_of_rush = match quiet < RUSH {
+                true => batches_of_rush + 1,
+                false => 0,
+            };
+            moved_at = Instant::now();
+        }
+        let is_rush = batches_of_rush >= RUSH_BATCHES && quiet < RUSH;
+        if waits == is_rush {
+            waits = !is_rush;
+            sequencer.waits(waits).await?;
+        } else if moved == 0 && swept.is_some() {
+            // Whoever tells is only faster: a transaction may commit long after it saw a rush.
+            let pause = quiet.clamp(SHORTEST, ROUND);
+            drop(timeout(pause, told.notified()).await);
         }
     }
 }
@@ -78,6 +100,7 @@ struct Sequencer<'a> {
     sequence: Statement,
     sweep: Statement,
     notify: Statement,
+    waits: Statement,
 }
 
 async fn prepare(link: &Link, client: Client) -> Result<Sequencer<'_>, Failure> {
@@ -94,10 +117,13 @@ async fn prepare(link: &Link, client: Client) -> Result<Sequencer<'_>, Failure> 
         let sequence = client.prepare(&schema.fill(sequence)).await?;
         let sweep = client.prepare(&schema.fill("select {s}.sweep($1)")).await?;
         let notify = client.prepare(&schema.notify).await?;
-        Ok::<_, Failure>((lock, sequence, sweep, notify))
+        let waits = client
+            .prepare(&schema.fill("update {s}.sequencer set waits = $1"))
+            .await?;
+        Ok::<_, Failure>([lock, sequence, sweep, notify, waits])
     };
     let prepared = timeout(link.answer, prepared).await;
-    let (lock, sequence, sweep, notify) = prepared.unwrap_or(Err(Failure::Late))?;
+    let [lock, sequence, sweep, notify, waits] = prepared.unwrap_or(Err(Failure::Late))?;
     Ok(Sequencer {
         link,
         client,
@@ -105,6 +131,7 @@ async fn prepare(link: &Link, client: Client) -> Result<Sequencer<'_>, Failure> 
         sequence,
         sweep,
         notify,
+        waits,
     })
 }
 
@@ -127,6 +154,12 @@ impl Sequencer<'_> {
     async fn listen(&self) -> Result<(), Failure> {
         let listen = format!("listen \"{}\"", self.link.schema.outbox_channel());
         self.in_time(self.client.batch_execute(&listen)).await
+    }
+
+    async fn waits(&self, waits: bool) -> Result<(), Failure> {
+        let parameters: Parameters<'_> = &[&waits];
+        let told = self.client.execute(&self.waits, parameters);
+        self.in_time(told).await.map(drop)
     }
 
     /// Returns how many events were moved.
