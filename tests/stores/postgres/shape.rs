@@ -285,3 +285,46 @@ async fn many_followers_are_one_listening_connection() {
     let all = server.number(all).await;
     assert!(all <= 3 * 7, "{all} connections");
 }
+
+#[tokio::test]
+async fn few_permissions_suffice() {
+    let Some(server) = Server::start(&[]).await else {
+        return;
+    };
+    let owner = server.connect().await;
+    server
+        .run(
+            "create role app login; create role publisher login;
+            grant usage on schema tower_sse to app, publisher;
+            grant usage on all sequences in schema tower_sse to app;
+            grant select, insert, update, delete on all tables in schema tower_sse to app;
+            grant insert on tower_sse.outbox to publisher;
+            grant select on tower_sse.store, tower_sse.sequencer to publisher",
+        )
+        .await;
+    drop(owner);
+    let url = server.url().replace("postgres@", "app@");
+    let store = PostgresStore::connect(&url).await.unwrap();
+    append(&store, 0).await;
+    let url = server.url().replace("postgres@", "publisher@");
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    client
+        .batch_execute("select tower_sse.publish('topic', '1')")
+        .await
+        .unwrap();
+    client
+        .batch_execute("delete from tower_sse.outbox")
+        .await
+        .unwrap_err();
+    let found = async {
+        while all(&store).await != ["0", "1"] {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
