@@ -27,9 +27,13 @@ mod file;
 mod listeners;
 mod memory;
 mod position;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod seen;
 mod wakes;
 
 use std::{num::NonZeroUsize, sync::Arc};
@@ -42,6 +46,8 @@ pub use error::{StoreError, StoreErrorKind};
 pub use file::{FileOptions, FileStore};
 pub use memory::MemoryStore;
 pub use position::{Epoch, InvalidPosition, Position};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};
 #[cfg(feature = "redis")]
 pub use redis::{RedisOptions, RedisStore};

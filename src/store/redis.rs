@@ -7,7 +7,6 @@ mod library;
 mod link;
 mod options;
 mod read;
-mod seen;
 mod view;
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
@@ -18,14 +17,13 @@ use tokio::time::timeout;
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, StoreError, StoreErrorKind,
-    Wakes,
+    Wakes, seen::Seen,
 };
 use crate::topic_name::TopicName;
 use failure::{Fact, Failure};
 use keys::Keys;
 use link::{Link, Request};
 pub use options::RedisOptions;
-use seen::Seen;
 
 /// After this long without a message, Redis is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -28,6 +28,7 @@ impl Seen {
         self.look(topic, |sight| sight.head)
     }
 
+    #[cfg(feature = "redis")]
     pub(super) fn average(&self, topic: &TopicName) -> Option<u64> {
         self.look(topic, |sight| sight.average).flatten()
     }

@@ -1,0 +1,245 @@
+//! Reading a topic: one statement, and what its answer means.
+
+use std::num::NonZeroUsize;
+
+use bytestring::ByteString;
+use tokio_postgres::Row;
+
+use super::{
+    PostgresStore,
+    failure::{Failure, damaged, unavailable},
+    heads::position,
+    is_behind,
+};
+use crate::{
+    event::EventName,
+    store::{Evicted, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
+    topic_name::TopicName,
+};
+
+/// Of one page, whatever was asked for.
+const MOST_RECORDS: i64 = 16 * 1024;
+const MOST_BYTES: i64 = 64 * 1024 * 1024;
+/// A log can change between two statements. One that always does is beyond what can be read.
+const ATTEMPTS: usize = 16;
+
+pub(super) async fn read(
+    store: &PostgresStore,
+    topic: &TopicName,
+    from: ReadFrom,
+    max_bytes: NonZeroUsize,
+) -> Result<Read, StoreError> {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (epoch, number) = match from {
+        ReadFrom::After(position) => (
+            Some(position.epoch().get().cast_signed()),
+            number(position.offset()),
+        ),
+        ReadFrom::Oldest => (None, i64::MAX),
+        ReadFrom::Newest(events) => (None, number(events)),
+    };
+    let max_bytes = i64::try_from(max_bytes.get()).map_or(MOST_BYTES, |max| max.min(MOST_BYTES));
+    for _ in 0..ATTEMPTS {
+        let seen = store.seen.head(topic);
+        let parameters: super::link::Parameters<'_> =
+            &[&topic.as_str(), &epoch, &number, &max_bytes, &MOST_RECORDS];
+        let rows = store.link.query(&store.link.schema.read, parameters).await;
+        let rows = rows.map_err(Failure::of_read)?;
+        let [row] = &rows[..] else {
+            return Err(damaged("the store has no settings, or several"));
+        };
+        let view = View::of(row).map_err(|error| Failure::from(error).of_read())?;
+        let head = view.head()?;
+        let beginning = position(view.epoch, view.births)?;
+        if let Some(seen) = seen.filter(|s| is_behind(head, *s) || is_behind(beginning, *s)) {
+            store.renew(topic, seen).await?;
+        } else if view.is_crowded {
+            store.trim(topic).await?;
+        } else {
+            store.seen.note(topic, head, None);
+            return match &view.log {
+                Some(log) => answer(log, head, from, view.entries),
+                None => Ok(read_empty(head, from)),
+            };
+        }
+    }
+    Err(unavailable("the log does not become what it should be"))
+}
+
+/// What Postgres holds of a topic at one moment.
+struct View {
+    epoch: i64,
+    births: i64,
+    is_crowded: bool,
+    log: Option<Log>,
+    entries: Entries,
+}
+
+struct Log {
+    epoch: i64,
+    head: i64,
+    first: u64,
+    uncounted: u64,
+    /// Where the page begins, if what was asked for is a place in this log.
+    after: Option<u64>,
+    from_beginning: bool,
+}
+
+#[derive(Default)]
+struct Entries {
+    offsets: Vec<i64>,
+    kinds: Vec<i16>,
+    names: Vec<Option<Vec<u8>>>,
+    datas: Vec<Vec<u8>>,
+}
+
+impl View {
+    fn of(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        let offset = |name: &str| {
+            let offset: Option<i64> = row.try_get(name)?;
+            Ok::<_, tokio_postgres::Error>(offset.map(|offset| u64::try_from(offset).unwrap_or(0)))
+        };
+        let log = match row.try_get("has_log")? {
+            true => Some(Log {
+                epoch: row.try_get("log_epoch")?,
+                head: row.try_get("head")?,
+                first: offset("first")?.unwrap_or(0),
+                uncounted: offset("uncounted")?.unwrap_or(0),
+                after: offset("after")?,
+                from_beginning: row.try_get("from_beginning")?,
+            }),
+            false => None,
+        };
+        let offsets: Option<Vec<i64>> = row.try_get("offsets")?;
+        let entries = match offsets {
+            Some(offsets) => Entries {
+                offsets,
+                kinds: row.try_get("kinds")?,
+                names: row.try_get("names")?,
+                datas: row.try_get("datas")?,
+            },
+            None => Entries::default(),
+        };
+        Ok(Self {
+            epoch: row.try_get("epoch")?,
+            births: row.try_get("births")?,
+            is_crowded: row.try_get("is_crowded")?,
+            log,
+            entries,
+        })
+    }
+
+    fn head(&self) -> Result<Position, StoreError> {
+        match &self.log {
+            Some(log) => position(log.epoch, log.head),
+            None => position(self.epoch, self.births),
+        }
+    }
+}
+
+/// The answer for a topic that has no log.
+fn read_empty(head: Position, from: ReadFrom) -> Read {
+    match from {
+        // An earlier count is from before a log of the bucket, perhaps of this topic, came and went.
+        ReadFrom::After(position)
+            if position.epoch() != head.epoch() || position.offset() < head.offset() =>
+        {
+            Read::UnknownEpoch(head)
+        }
+        ReadFrom::After(position) if position != head => Read::Ahead(head),
+        _ => empty(head),
+    }
+}
+
+fn empty(head: Position) -> Read {
+    Read::Page(Page {
+        start: head,
+        records: Vec::new(),
+        head,
+    })
+}
+
+fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result<Read, StoreError> {
+    let at = |offset| Position::new(head.epoch(), offset);
+    if let ReadFrom::After(position) = from
+        && !log.from_beginning
+    {
+        if position.epoch() != head.epoch() {
+            return Ok(Read::UnknownEpoch(head));
+        }
+        if position.offset() > head.offset() {
+            return Ok(Read::Ahead(head));
+        }
+    }
+    let after = log.after.unwrap_or(head.offset());
+    if after == head.offset() && entries.offsets.is_empty() {
+        return Ok(empty(head));
+    }
+    if after < log.first {
+        return Ok(Read::Evicted(Evicted {
+            oldest: at(log.first),
+            middle: at(log.first + (head.offset() - log.first) / 2),
+            missed: (after >= log.uncounted).then(|| log.first - after),
+        }));
+    }
+    let records = entries.records(head.offset())?;
+    if records.is_empty() {
+        // What stood there was deleted past the functions.
+        return Ok(match from {
+            ReadFrom::After(_) => Read::Evicted(Evicted {
+                oldest: head,
+                middle: head,
+                missed: None,
+            }),
+            _ => empty(head),
+        });
+    }
+    let start = match (from, &records[0]) {
+        (ReadFrom::After(_), _) => at(after),
+        (_, first) => at(first.previous_offset()),
+    };
+    Ok(Read::Page(Page {
+        start,
+        records,
+        head,
+    }))
+}
+
+impl Entries {
+    fn records(self, head: u64) -> Result<Vec<Record>, StoreError> {
+        let texts = self.kinds.into_iter().zip(self.names).zip(self.datas);
+        let mut records = Vec::with_capacity(self.offsets.len());
+        for (offset, ((kind, name), data)) in self.offsets.into_iter().zip(texts) {
+            let offset = u64::try_from(offset).ok().filter(|&offset| offset <= head);
+            let record = record(kind, name.as_deref(), data);
+            match offset.zip(record) {
+                Some((offset, record)) => records.push(Record::new(offset, record)),
+                // What stands before it is as it should be; the next read tells.
+                None if !records.is_empty() => break,
+                None => {
+                    return Err(damaged("a record was inserted past the functions"));
+                }
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// The record, where the row is one of ours.
+fn record(kind: i16, name: Option<&[u8]>, data: Vec<u8>) -> Option<NewRecord> {
+    let data = ByteString::try_from(data).ok()?;
+    let kind = match kind {
+        0 => RecordKind::Event,
+        1 => RecordKind::Lease,
+        2 => RecordKind::End,
+        _ => return None,
+    };
+    Some(match (kind, name) {
+        (RecordKind::Event, Some(name)) => {
+            let name = EventName::new(std::str::from_utf8(name).ok()?).ok()?;
+            NewRecord::event(Some(name), data)
+        }
+        (RecordKind::Event, None) => NewRecord::event(None, data),
+        (kind, _) => NewRecord::of_kind(kind, data),
+    })
+}
