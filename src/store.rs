@@ -5,15 +5,13 @@
 //!
 //! # Which one
 //!
-//! | | `MemoryStore` | `FileStore` | `RedisStore` |
-//! |---|---|---|---|
-//! | feature | | `file` | `redis` |
-//! | processes that share it | one | one at a time | any number |
-//! | a restart of the process | all is gone, and clients are told | nothing is lost | nothing is lost |
-//! | a power cut | all is gone | nothing that was acknowledged is lost | as `appendfsync` says |
-//! | publishers in other languages | | | through one function |
-//! | events a topic, by default | 1,024 | 100,000 | 10,000 |
-//! | all topics together, by default | 256 MiB | 1 GiB | the memory of Redis |
+//! | | `MemoryStore` | `FileStore` | `RedisStore` | `PostgresStore` |
+//! |---|---|---|---|---|
+//! | feature | | `file` | `redis` | `postgres` |
+//! | processes that share it | one | one at a time | any number | any number |
+//! | a restart of the process | all is gone, and clients are told | nothing is lost | nothing is lost | nothing is lost |
+//! | a power cut | all is gone | nothing that was acknowledged is lost | as `appendfsync` says | nothing that was acknowledged is lost, unless Postgres was told so |
+//! | publishers in other languages | | | through one function | through one function, within their own transactions, too |
 //!
 //! To change from one to another changes the line that makes the store; ids of one are told as unknown
 //! by the other. The page of each store says what survives what, and which settings it takes.
