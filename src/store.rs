@@ -11,6 +11,8 @@ mod error;
 mod file;
 mod listeners;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod position;
 mod record;
 #[cfg(feature = "redis")]
@@ -26,6 +28,8 @@ pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
 pub use file::{FileOptions, FileStore};
 pub use memory::MemoryStore;
+#[cfg(feature = "nats")]
+pub use nats::{NatsOptions, NatsStore};
 pub use position::{Epoch, InvalidPosition, Position};
 pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};
 #[cfg(feature = "redis")]

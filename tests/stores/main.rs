@@ -5,12 +5,16 @@
 mod file;
 mod memory;
 mod naive;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod proxy;
 #[cfg(feature = "redis")]
 mod redis;
 mod wrong;
 
 /// How much a test tries: the second where all sizes are asked for.
-#[cfg(any(feature = "file", feature = "redis"))]
+#[cfg(any(feature = "file", feature = "nats", feature = "redis"))]
 fn sizes<T>(usual: T, long: T) -> T {
     match std::env::var_os("TOWER_SSE_LONG") {
         Some(_) => long,

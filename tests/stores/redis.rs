@@ -2,7 +2,6 @@
 
 mod faults;
 mod foreign;
-mod proxy;
 mod server;
 mod shape;
 
@@ -18,7 +17,7 @@ use tower_sse::{
     },
 };
 
-use proxy::{Network, Proxy};
+use crate::proxy::{Network, Proxy};
 use server::Server;
 
 const TOPIC: TopicName = TopicName::from_static("topic");
@@ -65,7 +64,7 @@ impl Subject for Redis {
             Some(age) => options.max_age(age),
             None => options,
         };
-        options.connect(&self.proxy.url()).await.unwrap()
+        options.connect(&self.proxy.url("redis")).await.unwrap()
     }
 
     async fn copy(&self, place: &str) -> Option<Self::Copy> {

@@ -192,7 +192,7 @@ async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
     };
     let proxy = Proxy::to(server.port).await;
     let options = RedisStore::options().answer_timeout(Duration::from_millis(500));
-    let store = options.connect(&proxy.url()).await.unwrap();
+    let store = options.connect(&proxy.url("redis")).await.unwrap();
     append(&store, "before").await;
     proxy.is(Network::Mute);
     let error = try_append(&store, "stored").await.unwrap_err();

@@ -321,7 +321,7 @@ async fn a_watch_ends_with_its_connection() {
         return;
     };
     let proxy = Proxy::to(server.port).await;
-    let store = RedisStore::connect(&proxy.url()).await.unwrap();
+    let store = RedisStore::connect(&proxy.url("redis")).await.unwrap();
     let (woken, mut wakes) = mpsc::unbounded_channel();
     let wakes_of = Wakes::new(move |topic| drop(woken.send(topic.cloned())));
     let watching = store.watch(wakes_of);

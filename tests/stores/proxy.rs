@@ -1,4 +1,4 @@
-//! A network between a store and its Redis that can fail.
+//! A network between a store and its server that can fail.
 
 use std::net::Ipv4Addr;
 
@@ -40,8 +40,8 @@ impl Proxy {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    pub(crate) fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn is(&self, network: Network) {
