@@ -1,6 +1,9 @@
 //! The store on NATS JetStream, over a server of the test's own.
 
+mod faults;
+mod foreign;
 mod server;
+mod shape;
 
 use std::{
     fs,
@@ -52,6 +55,8 @@ impl Subject for Nats {
     async fn open(&self, place: &str, limits: Limits) -> NatsStore {
         let options = NatsStore::options()
             .stream(place)
+            // The server sets them aside.
+            .max_total_bytes(NonZeroUsize::new(64 << 20).unwrap())
             .max_events(limits.events)
             .max_bytes(limits.bytes);
         let options = match limits.age {
@@ -111,4 +116,47 @@ async fn nats_keeps_the_contract() {
     let report = contract::run(&nats).await;
     report.assert_passed();
     assert_eq!(report.skipped().next(), None);
+}
+
+fn event(data: impl ToString) -> NewRecord {
+    NewRecord::event(None, data.to_string())
+}
+
+async fn try_append(store: &NatsStore, data: impl ToString) -> Result<Appended, StoreError> {
+    store.append(&TOPIC, Append::new([event(data)])).await
+}
+
+async fn append(store: &NatsStore, data: impl ToString) -> Position {
+    match try_append(store, data).await.unwrap() {
+        Appended::Stored(position) => position,
+        conflict => panic!("{conflict:?}"),
+    }
+}
+
+async fn append_each(store: &NatsStore, numbers: std::ops::Range<u64>) -> Vec<Position> {
+    let mut positions = Vec::new();
+    for number in numbers {
+        positions.push(append(store, number).await);
+    }
+    positions
+}
+
+async fn after(store: &NatsStore, position: Position) -> Result<Read, StoreError> {
+    store.read(&TOPIC, ReadFrom::After(position), ALL).await
+}
+
+async fn page(store: &NatsStore, from: ReadFrom) -> Page {
+    match store.read(&TOPIC, from, ALL).await.unwrap() {
+        Read::Page(page) => page,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn texts(page: &Page) -> Vec<String> {
+    let data = page.records.iter().map(|record| record.content().data());
+    data.map(ToString::to_string).collect()
+}
+
+async fn all(store: &NatsStore) -> Vec<String> {
+    texts(&page(store, ReadFrom::Oldest).await)
 }
