@@ -43,6 +43,7 @@
 //! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
 //! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
 //! - `file`: `store::FileStore`, a durable store in one file.
+//! - `nats`: `store::NatsStore`, the same on NATS JetStream.
 //! - `redis`: `store::RedisStore`, a log that several processes share.
 //! - `contract`: the suite that is the contract of a store.
 //!

@@ -157,6 +157,16 @@ fn texts(page: &Page) -> Vec<String> {
     data.map(ToString::to_string).collect()
 }
 
+/// What is read page by page, up to the head or a gap.
 async fn all(store: &NatsStore) -> Vec<String> {
-    texts(&page(store, ReadFrom::Oldest).await)
+    let mut read = page(store, ReadFrom::Oldest).await;
+    let mut all = texts(&read);
+    while read.end() != read.head {
+        match after(store, read.end()).await.unwrap() {
+            Read::Page(next) => read = next,
+            _ => break,
+        }
+        all.extend(texts(&read));
+    }
+    all
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
-use async_nats::ConnectOptions;
+use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 
 use super::{
     Core, Limits, NatsStore,
@@ -61,7 +61,8 @@ impl NatsOptions {
         self
     }
 
-    /// Sets how large the stream gets, as NATS counts it, before its oldest messages go.
+    /// Sets how large the stream gets, as NATS counts it, before its oldest messages go. NATS refuses to
+    /// make a stream that is larger than what it has left.
     pub fn max_total_bytes(mut self, bytes: NonZeroUsize) -> Self {
         self.total_bytes = count(bytes);
         self
@@ -92,7 +93,7 @@ impl NatsOptions {
     }
 
     /// Connects to the NATS at `url`, or at one of several addresses with commas between them, and
-    /// makes the stream where there is none.
+    /// makes the stream where there is none. A user without a password is a token.
     ///
     /// # Errors
     ///
@@ -117,16 +118,25 @@ impl NatsOptions {
                 .credentials(credentials)
                 .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, error))?;
         }
-        let addresses: Vec<&str> = url.split(',').map(str::trim).collect();
+        let addresses: Vec<ServerAddr> = url
+            .split(',')
+            .map(|address| address.trim().parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| no_address())?;
+        // The client crate leaves them where they are.
+        let named = addresses.iter().find_map(|address| {
+            let name = decoded(address.username()?);
+            Some((name, address.password().map(decoded)))
+        });
+        options = match named {
+            Some((user, Some(password))) => options.user_and_password(user, password),
+            Some((token, None)) => options.token(token),
+            None => options,
+        };
         let connecting = Box::pin(options.connect(&addresses[..]));
-        let client = connecting.await.map_err(|error| {
-            // What the client says of an address that is none may quote a password in it.
-            match error.kind() {
-                async_nats::ConnectErrorKind::ServerParse => {
-                    unavailable("not an address as nats://host:port")
-                }
-                _ => StoreError::new(StoreErrorKind::Unavailable, error),
-            }
+        let client = connecting.await.map_err(|error| match error.kind() {
+            ConnectErrorKind::ServerParse => no_address(),
+            _ => StoreError::new(StoreErrorKind::Unavailable, error),
         })?;
         let max_bytes = i64::try_from(self.total_bytes).unwrap_or(i64::MAX);
         let link = Link::new(client, self.stream, self.replicas, max_bytes, self.answer);
@@ -137,6 +147,23 @@ impl NatsOptions {
             sightings: Sightings::new(),
         }))
     }
+}
+
+/// What the client crate says of an address that is none may quote a password in it.
+fn no_address() -> StoreError {
+    unavailable("not an address as nats://host:port")
+}
+
+/// A part of an address, with its `%xx` read.
+fn decoded(part: &str) -> String {
+    let form = part
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('=', "%3D");
+    let mut pairs = form_urlencoded::parse(form.as_bytes());
+    pairs
+        .next()
+        .map_or_else(String::new, |(part, _)| part.into())
 }
 
 fn count(limit: NonZeroUsize) -> u64 {
