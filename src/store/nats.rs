@@ -66,7 +66,8 @@ use sightings::Sightings;
 /// What is published past this store, as with `nats pub`, has no such header. Reading the topic, and
 /// appending to it, is then refused as [`Damaged`](StoreErrorKind::Damaged), until somebody deletes the
 /// message (`nats stream rmm`) or purges the subject. A message of this store that is deleted is missed
-/// as a gap; where all of a topic are, another life begins.
+/// as a gap. Where all of a topic are, another life begins; with nats-server 2.9 also where the last one
+/// is.
 ///
 /// # What survives
 ///
@@ -166,8 +167,18 @@ impl Core {
     async fn tail(&self, topic: &TopicName) -> Result<Tail, Failure> {
         for _ in 0..ATTEMPTS {
             let Some(last) = self.link.last(topic).await? else {
+                // nats-server 2.9 forgets the others of a subject whose last message was deleted.
+                let left = self.link.next(topic, 1).await?;
                 let shape = self.link.shape().await?;
-                let head = Position::new(shape.epoch, shape.before_first());
+                if left.is_some() && self.link.last(topic).await?.is_some() {
+                    // The log has just begun.
+                    continue;
+                }
+                let from = match left {
+                    None => shape.before_first(),
+                    Some(_) => shape.last,
+                };
+                let head = Position::new(shape.epoch, from);
                 return Ok(Tail::Absent { head, sequence: 0 });
             };
             if last.ends_at().is_some_and(|end| end <= message::now()) {

@@ -25,8 +25,7 @@ pub(super) const MOST_RECORDS: usize = 1 << INDEX_BITS;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Links {
     pub(super) epoch: Epoch,
-    /// Messages of the subject up to this sequence are of an earlier log. Until the birth, it is also
-    /// what the topic had for a head.
+    /// The sequence that the topic had for a head before it had this log.
     pub(super) from: u64,
     /// The sequence of the first message of the log; 0 in that message itself.
     pub(super) birth: u64,

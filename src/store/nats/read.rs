@@ -214,7 +214,7 @@ impl View<'_> {
 
     /// The first message of the log from a sequence on, but none behind the last.
     async fn message_from(&self, sequence: u64) -> Result<Option<Message>, Failure> {
-        let sequence = sequence.max(self.last.links.from + 1);
+        let sequence = sequence.max(self.last.birth());
         if sequence >= self.last.sequence {
             return Ok((sequence == self.last.sequence).then(|| self.last.clone()));
         }
@@ -229,7 +229,7 @@ impl View<'_> {
             let found = message.entries().find(&wanted);
             found.map(|entry| (entry.previous, entry.events))
         };
-        let (mut low, mut high) = (self.last.links.from + 1, self.last.sequence);
+        let (mut low, mut high) = (self.last.birth(), self.last.sequence);
         let mut found: Option<(Message, u64, u64)> = None;
         // The oldest is the likeliest, then those in the middle.
         let mut probe = low;
