@@ -43,8 +43,9 @@
 //! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
 //! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
 //! - `file`: `store::FileStore`, a durable store in one file.
-//! - `postgres`: `store::PostgresStore`, a log that several processes share, and an outbox.
-//! - `redis`: `store::RedisStore`, a log that several processes share.
+//! - `nats`: `store::NatsStore`, a log on NATS JetStream that several processes share.
+//! - `postgres`: `store::PostgresStore`, the same on Postgres, and an outbox.
+//! - `redis`: `store::RedisStore`, the same on Redis Streams.
 //! - `contract`: the suite that is the contract of a store.
 //!
 //! Streams have to be polled within a Tokio runtime, which both frameworks do.

@@ -24,6 +24,8 @@ mod error;
 mod file;
 mod listeners;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -43,6 +45,8 @@ pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
 pub use file::{FileOptions, FileStore};
 pub use memory::MemoryStore;
+#[cfg(feature = "nats")]
+pub use nats::{NatsOptions, NatsStore};
 pub use position::{Epoch, InvalidPosition, Position};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};

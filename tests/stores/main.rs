@@ -5,16 +5,23 @@
 mod file;
 mod memory;
 mod naive;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod proxy;
 #[cfg(feature = "redis")]
 mod redis;
 mod wrong;
 
 /// How much a test tries: the second where all sizes are asked for.
-#[cfg(any(feature = "file", feature = "postgres", feature = "redis"))]
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
 fn sizes<T>(usual: T, long: T) -> T {
     match std::env::var_os("TOWER_SSE_LONG") {
         Some(_) => long,
