@@ -5,13 +5,13 @@
 //!
 //! # Which one
 //!
-//! | | `MemoryStore` | `FileStore` | `RedisStore` | `PostgresStore` |
-//! |---|---|---|---|---|
-//! | feature | | `file` | `redis` | `postgres` |
-//! | processes that share it | one | one at a time | any number | any number |
-//! | a restart of the process | all is gone, and clients are told | nothing is lost | nothing is lost | nothing is lost |
-//! | a power cut | all is gone | nothing that was acknowledged is lost | as `appendfsync` says | nothing that was acknowledged is lost, unless Postgres was told so |
-//! | publishers in other languages | | | through one function | through one function, within their own transactions, too |
+//! | | `MemoryStore` | `FileStore` | `RedisStore` | `NatsStore` | `PostgresStore` |
+//! |---|---|---|---|---|---|
+//! | feature | | `file` | `redis` | `nats` | `postgres` |
+//! | processes that share it | one | one at a time | any number | any number | any number |
+//! | a restart of the process | all is gone, and clients are told | nothing is lost | nothing | nothing | nothing |
+//! | a power cut | all is gone | nothing that was acknowledged | as `appendfsync` says | as `sync_interval` says | nothing that was acknowledged, unless Postgres was told otherwise |
+//! | publishers in other languages | | | one function | | one function, within their own transactions, too |
 //!
 //! To change from one to another changes the line that makes the store; ids of one are told as unknown
 //! by the other. The page of each store says what survives what, and which settings it takes.

@@ -12,7 +12,7 @@ use std::{
 use axum::serve::ListenerExt;
 use hub::{HELP, Settings, StoreChoice, app, cannot_listen, exit, log_to_stderr, shutdown_signal};
 use tokio::net::TcpListener;
-use tower_sse::store::{EventStore, FileStore, MemoryStore, RedisStore};
+use tower_sse::store::{EventStore, FileStore, MemoryStore, NatsStore, PostgresStore, RedisStore};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -45,6 +45,20 @@ async fn open_and_serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
                 options = options.max_events(events);
             }
             serve(options.open(path)?, settings).await
+        }
+        StoreChoice::Nats(url) => {
+            let mut options = NatsStore::options();
+            if let Some(events) = settings.retain {
+                options = options.max_events(events);
+            }
+            serve(options.connect(url).await?, settings).await
+        }
+        StoreChoice::Postgres(url) => {
+            let mut options = PostgresStore::options();
+            if let Some(events) = settings.retain {
+                options = options.max_events(events);
+            }
+            serve(options.connect(url).await?, settings).await
         }
         StoreChoice::Redis(url) => {
             let mut options = RedisStore::options();

@@ -26,7 +26,8 @@ Usage: hub [--port N] [--store STORE] [--retain N] [--heartbeat SECONDS] [--toke
   --store STORE        where events are kept [memory]:
                          memory        in this process, gone with it
                          file:PATH     in this file, for one hub at a time
-                         redis://HOST  on this Redis, shared by all hubs that use it
+                         nats://HOST, postgres://HOST/DATABASE, redis://HOST
+                                       on this server, shared by all hubs that use it
   --retain N           how many events a topic keeps [as the store does]
   --heartbeat SECONDS  after how much silence a stream gets a comment line [15]; 0 for never
   --token TOKEN        what every request has to show, as `Authorization: Bearer TOKEN` or in the
@@ -66,6 +67,10 @@ pub enum StoreChoice {
     Memory,
     /// In this file.
     File(PathBuf),
+    /// On the NATS at this address.
+    Nats(String),
+    /// On the Postgres at this address.
+    Postgres(String),
     /// On the Redis at this address.
     Redis(String),
 }
@@ -140,10 +145,13 @@ fn store(value: &str) -> Result<StoreChoice, SettingsError> {
     match path {
         Some(path) => Ok(StoreChoice::File(path.into())),
         None if value == "memory" => Ok(StoreChoice::Memory),
+        None if value.starts_with("nats://") => Ok(StoreChoice::Nats(value.to_owned())),
+        None if value.starts_with("postgres://") => Ok(StoreChoice::Postgres(value.to_owned())),
         None if value.starts_with("redis://") => Ok(StoreChoice::Redis(value.to_owned())),
         // Not repeated: it may hold a password.
         None => Err(SettingsError::new(
-            "--store must be `memory`, `file:PATH` or `redis://HOST`",
+            "--store must be `memory`, `file:PATH`, or the address of a server: `nats://HOST`, \
+             `postgres://HOST/DATABASE`, `redis://HOST`",
         )),
     }
 }
@@ -178,6 +186,8 @@ impl fmt::Debug for StoreChoice {
             Self::Memory => f.write_str("Memory"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // It may hold a password.
+            Self::Nats(_) => f.write_str("Nats(..)"),
+            Self::Postgres(_) => f.write_str("Postgres(..)"),
             Self::Redis(_) => f.write_str("Redis(..)"),
         }
     }
