@@ -13,7 +13,7 @@ fn unusable_arguments_are_one_clear_line() {
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
 
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 23] = [
         (&["--port", &port], &address),
         (&["--port", "http"], "--port"),
         (&["--port", "65536"], "--port"),
@@ -22,9 +22,17 @@ fn unusable_arguments_are_one_clear_line() {
         (&["--port", "40\n00"], "--port"),
         (&["--store", "disk"], "--store"),
         (&["--store", ""], "--store"),
-        (&["--store", "postgres://me:secret@localhost"], "--store"),
+        (&["--store", "mysql://me:secret@localhost"], "--store"),
         (&["--store", "file:"], "--store"),
         (&["--store", "file:/nowhere/events"], "store is unavailable"),
+        (
+            &["--store", "nats://me:secret@127.0.0.1:1"],
+            "store is unavailable",
+        ),
+        (
+            &["--store", "postgres://me:secret@127.0.0.1:1/events"],
+            "store is unavailable",
+        ),
         (
             &["--store", "redis://:secret@127.0.0.1:1"],
             "store is unavailable",
