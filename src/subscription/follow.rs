@@ -8,9 +8,9 @@
 //!
 //! There are two places to read from, and each keeps the invariant by itself:
 //!
-//! - The *window* of the feed is a contiguous run of the log (see `Window`). A cursor inside it, or
-//!   at its base, gets the frames behind it. One at the end waits, and so does one beyond the end if
-//!   the store has said that it is the head of the log. Any other cursor gets nothing.
+//! - The *window* of the feed is a contiguous run of the log (see `Window`). A cursor at one of its
+//!   frames, or at its base, gets the frames behind it. One at the end waits, and so does one beyond
+//!   the end if the store has said that it is the head of the log. Any other cursor gets nothing.
 //! - The *store* answers a read after the cursor with the records that follow it, or says that it
 //!   cannot. Every record names its predecessor, so a page with a hole shows the hole.
 //!

@@ -49,7 +49,8 @@ pub(super) enum Place {
     Inside(usize),
     /// The cursor is at the end, or already beyond it.
     AtEnd,
-    /// What follows the cursor is not here, or is of another life of the log.
+    /// What follows the cursor is not here, or is of another life of the log; or the cursor is at no
+    /// record of the log.
     Elsewhere,
 }
 
@@ -119,14 +120,22 @@ impl Window {
             };
         }
         if cursor.epoch() != self.epoch || cursor.offset() < self.base {
-            Place::Elsewhere
-        } else if cursor.offset() >= self.tail().offset() {
-            Place::AtEnd
-        } else {
-            Place::Inside(
-                self.frames
-                    .partition_point(|frame| frame.offset <= cursor.offset()),
-            )
+            return Place::Elsewhere;
+        }
+        if cursor.offset() >= self.tail().offset() {
+            return Place::AtEnd;
+        }
+        let next = self
+            .frames
+            .partition_point(|frame| frame.offset <= cursor.offset());
+        // Offsets may jump where a log has lost its end: one in between is of what is lost.
+        let before = match next.checked_sub(1) {
+            Some(before) => self.frames[before].offset,
+            None => self.base,
+        };
+        match before == cursor.offset() {
+            true => Place::Inside(next),
+            false => Place::Elsewhere,
         }
     }
 

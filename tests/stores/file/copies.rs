@@ -1,5 +1,8 @@
 //! What becomes of positions when the file is put back to an older copy.
 
+use futures_util::StreamExt;
+use tower_sse::{Event, Hub, LastEventId};
+
 use super::*;
 
 async fn is_told(store: &FileStore, position: Position) -> bool {
@@ -127,4 +130,30 @@ async fn a_client_resumes_before_the_first_append_after_an_opening() {
             .windows(2)
             .all(|two| two[0].epoch() == two[1].epoch())
     );
+}
+
+/// Their window has the record behind the jump, and lost positions before it.
+#[tokio::test]
+async fn a_client_that_saw_what_is_lost_is_told_where_others_follow_already() {
+    let directory = Directory::new();
+    let (path, copy) = (directory.file(), directory.0.join("copy"));
+    let store = FileStore::open(&path).unwrap();
+    append_each(&store, 0..10).await;
+    fs::copy(&path, &copy).unwrap();
+    let lost = append_each(&store, 10..15).await;
+    drop(store);
+    fs::copy(&copy, &path).unwrap();
+
+    let hub = Hub::with_store(FileStore::open(&path).unwrap());
+    let mut live = hub.subscribe(&TOPIC, LastEventId::Absent).events();
+    assert_eq!(live.next().await.unwrap().event_type(), "sse.open");
+    let topic = hub.topic::<Event>(&TOPIC).unwrap();
+    topic.publish(&Event::new("new")).await.unwrap();
+    assert_eq!(live.next().await.unwrap().data(), "new");
+    for position in lost {
+        let id = LastEventId::Id(position.to_string().into());
+        let mut events = hub.subscribe(&TOPIC, id).events();
+        let first = events.next().await.unwrap();
+        assert!(first.gap().is_some(), "{position}: {first:?}");
+    }
 }
