@@ -135,6 +135,7 @@ impl View<'_> {
         let Some(message) = &cursor.message else {
             return Ok(None);
         };
+        let mut before = cursor.offset;
         let next = message.entries().find(|entry| entry.offset > cursor.offset);
         if let Some(entry) = next {
             if entry.previous < cursor.offset {
@@ -142,10 +143,18 @@ impl View<'_> {
                 return Ok(Some(Read::UnknownEpoch(self.head())));
             }
             if entry.previous > cursor.offset || !self.is_readable(&entry) {
-                return self.evicted(&cursor, &entry).await;
+                let oldest = self.first(|entry| self.is_readable(entry)).await?;
+                let Some(oldest) = oldest else {
+                    return Ok(None);
+                };
+                if oldest.offset > cursor.offset {
+                    return self.evicted(&cursor, &oldest).await.map(Some);
+                }
+                // Not the oldest went, but some that somebody deleted: the record shows the hole.
+                before = entry.previous;
             }
         }
-        let records = self.records(cursor.offset, message, max_bytes).await?;
+        let records = self.records(before, message, max_bytes).await?;
         let page = self.page(cursor.offset, records);
         Ok((!page.records.is_empty()).then_some(Read::Page(page)))
     }
@@ -284,29 +293,22 @@ impl View<'_> {
         Ok(Some(message))
     }
 
-    /// The answer for a reader at `cursor`, behind which comes `next` after a hole, or one that is
-    /// beyond the limits.
-    async fn evicted(&self, cursor: &Cursor, next: &Entry<'_>) -> Result<Option<Read>, Failure> {
-        let (oldest, events) = match self.is_readable(next) {
-            true => (next.previous, Some(next.events)),
-            false => match self.first(|entry| self.is_readable(entry)).await? {
-                Some(first) => (first.offset, first.events),
-                None => return Ok(None),
-            },
-        };
+    /// The answer for a reader at `cursor`, which is before the oldest record.
+    async fn evicted(&self, cursor: &Cursor, oldest: &Cursor) -> Result<Read, Failure> {
         let head = self.head().offset();
-        let (low, high) = (sequence_of(oldest), self.last.sequence);
+        let (low, high) = (sequence_of(oldest.offset), self.last.sequence);
         let middle = match self.message_from(low + (high - low) / 2).await? {
-            Some(message) => message.links.previous.clamp(oldest, head),
-            None => oldest,
+            Some(message) => message.links.previous.clamp(oldest.offset, head),
+            None => oldest.offset,
         };
-        Ok(Some(Read::Evicted(Evicted {
-            oldest: self.at(oldest),
+        Ok(Read::Evicted(Evicted {
+            oldest: self.at(oldest.offset),
             middle: self.at(middle),
-            missed: events
+            missed: oldest
+                .events
                 .zip(cursor.events)
                 .and_then(|(events, before)| events.checked_sub(before)),
-        })))
+        }))
     }
 
     /// Takes records from behind an offset on, as many as follow each other.
