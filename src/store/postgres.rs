@@ -125,9 +125,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// unknown.
 ///
 /// The first store makes the schema, which needs the right to create one, or an empty one that it may
-/// create tables in. After that a user needs `usage` on the schema and its sequences, and `select,
-/// insert, update, delete` on its tables. Whoever only calls `publish` needs `usage` on the schema,
-/// `insert` on `outbox`, and `select` on `store` and `sequencer`.
+/// create tables in; where it has gone, as with all data, one that runs makes it again. After that a
+/// user needs `usage` on the schema and its sequences, and `select, insert, update, delete` on its
+/// tables. Whoever only calls `publish` needs `usage` on the schema, `insert` on `outbox`, and `select`
+/// on `store` and `sequencer`.
 pub struct PostgresStore {
     link: Link,
     limits: Limits,

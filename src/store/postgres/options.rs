@@ -111,7 +111,7 @@ impl PostgresOptions {
             queue,
             // It ends when the queue does.
             _writer: tokio::spawn(writer.run(requests)),
-            sequencer: tokio::spawn(sequencer::run(link.clone())),
+            sequencer: tokio::spawn(sequencer::run(link.clone(), self.limits)),
             limits: self.limits,
             link,
             seen,

@@ -90,6 +90,14 @@ impl Schema {
         Ok(())
     }
 
+    /// Makes the schema where it is not there any more.
+    pub(super) async fn restore(&self, client: &mut Client, limits: Limits) -> Result<(), Failure> {
+        match self.is_current(client).await? {
+            true => Ok(()),
+            false => self.migrate(client, limits).await,
+        }
+    }
+
     /// Whether the schema is there and is this one.
     async fn is_current(
         &self,

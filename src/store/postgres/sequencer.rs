@@ -13,6 +13,7 @@ use tokio::{
 use tokio_postgres::{Client, Statement};
 
 use super::{
+    Limits,
     failure::Failure,
     link::{Link, Parameters, notification},
 };
@@ -31,13 +32,23 @@ const BATCH: i32 = 512;
 const BATCH_BYTES: i64 = 4 * 1024 * 1024;
 
 /// Does its work until the store is dropped.
-pub(super) async fn run(link: Link) {
+pub(super) async fn run(link: Link, limits: Limits) {
     loop {
         let Err(failure) = work(&link).await;
         let error = failure.of_read();
         tracing::debug!(error = &error as &dyn Error, "the sequencer begins again");
         sleep(ROUND).await;
+        if let Err(failure) = restore(&link, limits).await {
+            let error = failure.of_read();
+            tracing::debug!(error = &error as &dyn Error, "the schema was not looked at");
+        }
     }
+}
+
+/// Makes the schema where it has gone, as with the data of the server.
+async fn restore(link: &Link, limits: Limits) -> Result<(), Failure> {
+    let mut session = link.session("connect").await?;
+    link.schema.restore(&mut session.client, limits).await
 }
 
 async fn work(link: &Link) -> Result<Infallible, Failure> {
