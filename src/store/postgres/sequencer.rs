@@ -122,7 +122,8 @@ async fn prepare(link: &Link, client: Client) -> Result<Sequencer<'_>, Failure> 
         let keepalive = "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; \
             set tcp_keepalives_count = 3; set tcp_user_timeout = 10000";
         client.batch_execute(keepalive).await?;
-        let lock = "select pg_try_advisory_lock(hashtext('tower_sse sequencer'), hashtext({c}))";
+        let lock = "select pg_try_advisory_lock(hashtext('tower_sse sequencer'), hashtext({c})), \
+            to_regclass('{s}.store') is not null";
         let lock = client.prepare(&schema.fill(lock)).await?;
         let sequence = "select moved, of_topics from {s}.sequence($1, $2)";
         let sequence = client.prepare(&schema.fill(sequence)).await?;
@@ -159,7 +160,10 @@ impl Sequencer<'_> {
 
     async fn is_first(&self) -> Result<bool, Failure> {
         let row = self.in_time(self.client.query_one(&self.lock, &[])).await?;
-        Ok(row.try_get(0)?)
+        match row.try_get(1)? {
+            true => Ok(row.try_get(0)?),
+            false => Err(Failure::NotSent("the schema has gone".into())),
+        }
     }
 
     async fn listen(&self) -> Result<(), Failure> {
