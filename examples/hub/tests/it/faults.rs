@@ -2,22 +2,17 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use servers::{Network, Proxy, Server};
 use tokio::time::sleep;
 
 use crate::{
+    backend::{Backend, hubs},
     hub::Hub,
     load::{Load, Summary},
-    proxy::Proxy,
-    redis::{Redis, url},
 };
 
 const AWAY: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
-
-/// Two hubs on one Redis.
-fn hubs(url: &str) -> [Hub; 2] {
-    [(); 2].map(|()| Hub::start(&["--store", url]))
-}
 
 /// Waits for a time in which the store is away, and checks that the hubs neither spin nor grow.
 async fn away(hubs: &[Hub], time: Duration) {
@@ -34,90 +29,84 @@ async fn away(hubs: &[Hub], time: Duration) {
     }
 }
 
-/// Runs a load while `fault` goes on with the two hubs of this Redis.
-async fn under_load(redis: &mut Redis, fault: impl AsyncFnOnce(&mut Redis, &[Hub])) -> Summary {
-    let hubs = hubs(&redis.url());
+on_each_server!(
+    killed_and_restarted_with_its_data,
+    killed_and_restarted_without_its_data,
+    killed_and_restarted_with_an_older_copy_of_its_data,
+    paused,
+    network_cut,
+    answers_lost,
+    hub_killed_and_restarted,
+);
+
+/// Runs a load while `fault` goes on with the two hubs of this server.
+async fn under_load<E: Backend>(
+    server: &mut Server<E>,
+    fault: impl AsyncFnOnce(&mut Server<E>, &[Hub], &Load),
+) -> Summary {
+    let hubs = hubs::<2>(&server.url());
     let load = Load::start(&hubs).await;
-    fault(redis, &hubs).await;
+    fault(server, &hubs, &load).await;
     load.more().await;
     let summary = load.finish().await;
     summary.nobody_was_disconnected();
     summary
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_restarted_with_its_data() {
-    let Some(mut redis) = Redis::start() else {
-        return;
-    };
-    let summary = under_load(&mut redis, async |redis, hubs| {
-        redis.kill();
+async fn killed_and_restarted_with_its_data<E: Backend>(mut server: Server<E>) {
+    let fault = async |server: &mut Server<E>, hubs: &[Hub], load: &Load| {
+        server.kill();
         away(hubs, AWAY / 2).await;
-        redis.restart();
-    })
-    .await;
+        load.refused().await;
+        server.start_again();
+    };
+    let summary = under_load(&mut server, fault).await;
     summary.nothing_is_missing();
     assert!(summary.refused > 0, "{summary:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_restarted_without_its_data() {
-    let Some(mut redis) = Redis::start() else {
-        return;
-    };
-    let summary = under_load(&mut redis, async |redis, hubs| {
-        redis.kill();
+async fn killed_and_restarted_without_its_data<E: Backend>(mut server: Server<E>) {
+    let fault = async |server: &mut Server<E>, hubs: &[Hub], _: &Load| {
+        server.kill();
         away(hubs, AWAY / 2).await;
-        redis.replace(None);
-        redis.restart();
-    })
-    .await;
+        server.replace(None);
+        server.start_again();
+    };
+    let summary = under_load(&mut server, fault).await;
     assert!(summary.gaps.contains_key("unknown"), "{summary:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_restarted_with_an_older_copy_of_its_data() {
-    let Some(mut redis) = Redis::start() else {
-        return;
+async fn killed_and_restarted_with_an_older_copy_of_its_data<E: Backend>(mut server: Server<E>) {
+    let fault = async |server: &mut Server<E>, hubs: &[Hub], load: &Load| {
+        let older = server.copy();
+        load.more().await;
+        server.kill();
+        away(hubs, AWAY / 2).await;
+        server.replace(Some(&older));
+        server.start_again();
     };
-    let hubs = hubs(&redis.url());
-    let load = Load::start(&hubs).await;
-    let older = redis.copy();
-    load.more().await;
-    redis.kill();
-    away(&hubs, AWAY / 2).await;
-    redis.replace(Some(older));
-    redis.restart();
-    load.more().await;
-    let summary = load.finish().await;
-    summary.nobody_was_disconnected();
+    let summary = under_load(&mut server, fault).await;
     assert!(!summary.gaps.is_empty(), "{summary:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_paused() {
-    let Some(mut redis) = Redis::start() else {
-        return;
-    };
-    let summary = under_load(&mut redis, async |redis, hubs| {
-        redis.signal("STOP");
+async fn paused<E: Backend>(mut server: Server<E>) {
+    let fault = async |server: &mut Server<E>, hubs: &[Hub], _: &Load| {
+        server.pause();
         away(hubs, AWAY).await;
-        redis.signal("CONT");
-    })
-    .await;
+        server.go_on();
+    };
+    let summary = under_load(&mut server, fault).await;
     summary.nothing_is_missing();
     assert!(summary.unknown > 0, "{summary:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn network_cut() {
-    let Some(redis) = Redis::start() else { return };
-    let proxy = Proxy::start(redis.port()).await;
-    let hubs = hubs(&url(proxy.port()));
+async fn network_cut<E: Backend>(server: Server<E>) {
+    let proxy = Proxy::to(server.port()).await;
+    let hubs = hubs::<2>(&E::url(proxy.port()));
     let load = Load::start(&hubs).await;
-    proxy.cut();
+    proxy.is(Network::Dead);
     away(&hubs, AWAY).await;
-    proxy.heal();
+    proxy.is(Network::Whole);
     load.more().await;
     let summary = load.finish().await;
     summary.nobody_was_disconnected();
@@ -125,18 +114,16 @@ async fn network_cut() {
     assert!(summary.unknown > 0, "{summary:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_lost() {
-    let Some(redis) = Redis::start() else { return };
-    let proxy = Proxy::start(redis.port()).await;
-    let hubs = hubs(&url(proxy.port()));
+async fn answers_lost<E: Backend>(server: Server<E>) {
+    let proxy = Proxy::to(server.port()).await;
+    let hubs = hubs::<2>(&E::url(proxy.port()));
     let load = Load::start(&hubs).await;
     for _ in 0..5 {
-        proxy.swallow_answers();
+        proxy.is(Network::Mute);
         sleep(Duration::from_millis(100)).await;
-        proxy.reset();
+        proxy.is(Network::Cut);
         sleep(Duration::from_millis(100)).await;
-        proxy.heal();
+        proxy.is(Network::Whole);
         load.more().await;
     }
     let summary = load.finish().await;
@@ -146,10 +133,8 @@ async fn answers_lost() {
     assert!(summary.unknown_delivered > 0, "{summary:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hub_killed_and_restarted() {
-    let Some(redis) = Redis::start() else { return };
-    let mut hubs = hubs(&redis.url());
+async fn hub_killed_and_restarted<E: Backend>(server: Server<E>) {
+    let mut hubs = hubs::<2>(&server.url());
     let load = Load::start(&hubs).await;
     for at in [0, 1, 0] {
         hubs[at].kill_and_restart();

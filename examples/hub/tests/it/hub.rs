@@ -88,7 +88,7 @@ impl Hub {
 
     /// Sends a signal by its short name.
     pub(crate) fn signal(&self, name: &str) {
-        signal(&self.child, name);
+        assert!(servers::signal(self.child.id(), name));
     }
 
     pub(crate) fn kill(&mut self) {
@@ -102,12 +102,7 @@ impl Hub {
 
     /// How long its threads have run so far.
     pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let ticks = fields.split(' ').skip(11).take(2);
-        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-        // Linux counts in hundredths of a second for everyone to see.
-        Duration::from_millis(10 * ticks)
+        servers::cpu_time(self.child.id())
     }
 
     /// How much memory it has, in bytes.
@@ -130,13 +125,6 @@ impl Drop for Hub {
             eprintln!("the end of the log of {}:\n{tail}", self.address);
         }
     }
-}
-
-/// Sends a signal by its short name.
-pub(crate) fn signal(child: &Child, name: &str) {
-    let command = format!("kill -{name} {}", child.id());
-    let status = Command::new("sh").args(["-c", &command]).status().unwrap();
-    assert!(status.success(), "{command}");
 }
 
 /// Waits until the process ended by itself.

@@ -68,6 +68,7 @@ struct Followed {
 struct Shared {
     hubs: Mutex<Vec<SocketAddr>>,
     stored: AtomicUsize,
+    refused: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -95,6 +96,7 @@ impl Load {
         let shared = Arc::new(Shared {
             hubs: Mutex::new(hubs.iter().map(Hub::address).collect()),
             stored: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let (ready, mut all_ready) = mpsc::channel(TOPICS * FOLLOWERS);
@@ -124,13 +126,12 @@ impl Load {
 
     /// Waits until a good many more events are acknowledged.
     pub(crate) async fn more(&self) {
-        let enough = self.shared.stored.load(Ordering::Relaxed) + 1_000;
-        let wait = async {
-            while self.shared.stored.load(Ordering::Relaxed) < enough {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("events are stored");
+        more(&self.shared.stored, 1_000).await;
+    }
+
+    /// Waits until somebody is told that nothing was stored.
+    pub(crate) async fn refused(&self) {
+        more(&self.shared.refused, 1).await;
     }
 
     /// Says where the hubs are now.
@@ -170,6 +171,18 @@ impl Load {
     }
 }
 
+async fn more(counter: &AtomicUsize, many: usize) {
+    let enough = counter.load(Ordering::Relaxed) + many;
+    let wait = async {
+        while counter.load(Ordering::Relaxed) < enough {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, wait)
+        .await
+        .expect("publishers are answered");
+}
+
 async fn keep_publishing(shared: Arc<Shared>, topic: usize) -> (usize, Vec<Outcome>) {
     let http = http();
     let mut outcomes = Vec::new();
@@ -179,7 +192,11 @@ async fn keep_publishing(shared: Arc<Shared>, topic: usize) -> (usize, Vec<Outco
         outcomes.push(outcome);
         match outcome {
             Outcome::Stored => drop(shared.stored.fetch_add(1, Ordering::Relaxed)),
-            _ => sleep(Duration::from_millis(50)).await,
+            Outcome::Refused => drop(shared.refused.fetch_add(1, Ordering::Relaxed)),
+            Outcome::Unknown => {}
+        }
+        if outcome != Outcome::Stored {
+            sleep(Duration::from_millis(50)).await;
         }
     }
     (topic, outcomes)

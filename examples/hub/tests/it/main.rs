@@ -1,17 +1,18 @@
-//! The binary as one process or several, from outside: over HTTP, by signals, and with its Redis taken
+//! The binary as one process or several, from outside: over HTTP, by signals, and with its server taken
 //! away.
 
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+mod backend;
 mod client;
 mod faults;
+mod fleet;
 mod follow;
 mod hub;
 mod load;
 mod many;
 mod process;
-mod proxy;
 mod publish;
-mod redis;
 mod removal;
 mod several;

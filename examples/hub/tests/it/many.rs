@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
+use servers::{Redis, Server};
 use tokio::time::Instant;
 
 use crate::{
+    backend::{Backend, hubs},
     client::{Client, get, http, publish, stats},
     hub::Hub,
-    redis::Redis,
 };
 
 const TOPICS: usize = 10_000;
@@ -18,9 +19,11 @@ const MIB: u64 = 1024 * 1024;
 async fn ten_thousand_topics_cost_what_one_does() {
     // The hub inherits it.
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
-    let Some(redis) = Redis::start() else { return };
+    let Some(redis) = Server::<Redis>::start(Redis::SETTINGS) else {
+        return;
+    };
     // Published through another one, which follows nothing and so hears of no event twice.
-    let [hub, other] = [(); 2].map(|()| Hub::start(&["--store", &redis.url()]));
+    let [hub, other] = hubs(&redis.url());
     let before = hub.memory();
 
     let mut first = Client::open(get(&hub, "/topics/many/0")).await;
@@ -52,8 +55,7 @@ async fn ten_thousand_topics_cost_what_one_does() {
     let connections = stats(&hub).await["connections"].as_u64().unwrap();
     assert_eq!(connections, clients.len() as u64 + 1);
 
-    let subscribers = redis.cli(&["client", "list", "type", "pubsub"]);
-    assert_eq!(subscribers.lines().count(), 1, "{subscribers}");
+    assert_eq!(Redis::listeners(&redis), 1);
     let cost_of_many = cost(&redis, &other, &mut first).await;
     assert_eq!(cost_of_many, cost_of_one);
     let grown = hub.memory().saturating_sub(before);
@@ -66,7 +68,7 @@ async fn ten_thousand_topics_cost_what_one_does() {
 }
 
 /// How often Redis runs which command for one event that is published and followed.
-async fn cost(redis: &Redis, hub: &Hub, client: &mut Client) -> BTreeMap<String, u64> {
+async fn cost(redis: &Server<Redis>, hub: &Hub, client: &mut Client) -> BTreeMap<String, u64> {
     let mut least: Option<BTreeMap<_, _>> = None;
     // Now and then heads are compared between.
     for at in 0..10 {
@@ -89,7 +91,7 @@ async fn cost(redis: &Redis, hub: &Hub, client: &mut Client) -> BTreeMap<String,
     least.unwrap()
 }
 
-fn calls(redis: &Redis) -> BTreeMap<String, u64> {
+fn calls(redis: &Server<Redis>) -> BTreeMap<String, u64> {
     let stats = redis.cli(&["info", "commandstats"]);
     let lines = stats.lines().filter_map(|line| {
         let (command, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;

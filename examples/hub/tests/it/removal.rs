@@ -1,49 +1,62 @@
 //! What is taken away behind the back of a connection that never drops.
 
+mod by_hand;
+
 use std::time::Duration;
 
-use tokio::time::timeout;
+use servers::Server;
+use tokio::time::{sleep, timeout};
 use tower_sse::DecodedEvent;
 
 use crate::{
-    client::{Client, get, publish},
-    hub::Hub,
-    redis::Redis,
+    backend::hubs,
+    client::{Client, get, http},
+    hub::{Hub, PATIENCE},
+    load::{Outcome, publish},
 };
+use by_hand::ByHand;
 
 /// The slow round comes every 10 s.
 const IN_TIME: Duration = Duration::from_secs(15);
 const TOPIC: &str = "removal";
 
 /// A client of one hub, and another hub to publish through.
-struct Site {
-    redis: Redis,
+struct Site<E: ByHand> {
+    server: Server<E>,
     followed: Hub,
     other: Hub,
     client: Client,
 }
 
-impl Site {
+impl<E: ByHand> Site<E> {
     /// The client has got `1` and `2`.
-    async fn start() -> Option<Self> {
-        let redis = Redis::start()?;
-        let [followed, other] = [(); 2].map(|()| Hub::start(&["--store", &redis.url()]));
+    async fn start(server: Server<E>) -> Self {
+        let [followed, other] = hubs(&server.url());
         let mut client = Client::open(get(&followed, &format!("/topics/{TOPIC}"))).await;
         client.expect("sse.open").await;
         let mut site = Self {
-            redis,
+            server,
             followed,
             other,
             client,
         };
         site.publish(&["1", "2"]).await;
         site.expect(&["1", "2"]).await;
-        Some(site)
+        site
     }
 
     async fn publish(&self, all: &[&str]) {
+        let (http, url) = (http(), self.other.url(&format!("/topics/{TOPIC}")));
         for data in all {
-            publish(&self.other, TOPIC, "n", data).await;
+            let stored = async {
+                // What was taken away may take a moment to be made again.
+                while publish(&http, &url, data).await == Outcome::Refused {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            };
+            timeout(PATIENCE, stored)
+                .await
+                .expect("it is stored in time");
         }
     }
 
@@ -72,15 +85,6 @@ impl Site {
         self.followed.signal("CONT");
     }
 
-    /// The keys of the topic, its stream first.
-    fn keys(&self) -> Vec<String> {
-        let keys = self.redis.cli(&["keys", &format!("*{TOPIC}*")]);
-        let mut keys: Vec<_> = keys.lines().map(str::to_owned).collect();
-        keys.sort_by_key(|key| self.redis.cli(&["type", key]) != "stream");
-        assert!(keys.len() > 1, "{keys:?}");
-        keys
-    }
-
     /// What follows a gap that comes before `4` at the latest: the end of what was there, and what
     /// comes then.
     async fn expect_the_rest(&mut self) {
@@ -94,29 +98,28 @@ impl Site {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trimmed_before_it_was_delivered() {
-    let Some(mut site) = Site::start().await else {
-        return;
-    };
+on_each_server!(
+    trimmed_before_it_was_delivered,
+    deleted_in_the_middle_before_it_was_delivered,
+    all_deleted_before_it_was_delivered,
+    emptied_and_begun_again,
+    emptied_and_left_so,
+    put_back_to_what_it_was,
+);
+
+async fn trimmed_before_it_was_delivered<E: ByHand>(server: Server<E>) {
+    let mut site = Site::start(server).await;
     site.hold_back().await;
-    site.redis.cli(&["xtrim", &site.keys()[0], "maxlen", "2"]);
+    E::trim(&site.server, 2).await;
     site.let_go();
     site.expect_gap(&["evicted", "lagged", "lost"]).await;
     site.expect_the_rest().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleted_in_the_middle_before_it_was_delivered() {
-    let Some(mut site) = Site::start().await else {
-        return;
-    };
+async fn deleted_in_the_middle_before_it_was_delivered<E: ByHand>(server: Server<E>) {
+    let mut site = Site::start(server).await;
     site.hold_back().await;
-    let stream = &site.keys()[0];
-    let ids = site.redis.cli(&["xrange", stream, "-", "+"]);
-    let ids: Vec<_> = ids.lines().filter(|line| line.ends_with("-0")).collect();
-    assert_eq!(ids.len(), 6, "{ids:?}");
-    site.redis.cli(&["xdel", stream, ids[3]]);
+    E::delete(&site.server, 4).await;
     site.let_go();
     site.expect(&["3"]).await;
     site.expect_gap(&["lost"]).await;
@@ -124,13 +127,10 @@ async fn deleted_in_the_middle_before_it_was_delivered() {
     site.expect_the_rest().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stream_deleted_before_it_was_delivered() {
-    let Some(mut site) = Site::start().await else {
-        return;
-    };
+async fn all_deleted_before_it_was_delivered<E: ByHand>(server: Server<E>) {
+    let mut site = Site::start(server).await;
     site.hold_back().await;
-    site.redis.cli(&["del", &site.keys()[0]]);
+    E::delete_all(&site.server).await;
     site.let_go();
     site.expect_gap(&["evicted", "lagged", "lost", "unknown"])
         .await;
@@ -138,19 +138,14 @@ async fn stream_deleted_before_it_was_delivered() {
     site.expect(&["7"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn emptied_and_begun_again() {
-    let Some(mut site) = Site::start().await else {
-        return;
-    };
-    for command in ["del", "flushall"] {
-        let keys = site.keys();
-        let mut line = vec![command];
-        if command == "del" {
-            line.extend(keys.iter().map(String::as_str));
-        }
+async fn emptied_and_begun_again<E: ByHand>(server: Server<E>) {
+    let mut site = Site::start(server).await;
+    for everything in [false, true] {
         site.followed.signal("STOP");
-        site.redis.cli(&line);
+        match everything {
+            true => E::forget_everything(&site.server).await,
+            false => E::forget(&site.server).await,
+        }
         // As many as there were, and more.
         site.publish(&["1", "2", "3"]).await;
         site.let_go();
@@ -163,32 +158,20 @@ async fn emptied_and_begun_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn emptied_and_left_so() {
-    let Some(mut site) = Site::start().await else {
-        return;
-    };
-    site.redis.cli(&["flushall"]);
+async fn emptied_and_left_so<E: ByHand>(server: Server<E>) {
+    let mut site = Site::start(server).await;
+    E::forget_everything(&site.server).await;
     site.expect_gap(&["unknown"]).await;
     site.publish(&["3"]).await;
     site.expect(&["3"]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn put_back_to_what_it_was() {
-    let Some(mut site) = Site::start().await else {
-        return;
-    };
-    let keys = site.keys();
-    let saved: Vec<_> = (0..keys.len()).map(|at| format!("saved:{at}")).collect();
-    for (key, saved) in keys.iter().zip(&saved) {
-        site.redis.cli(&["copy", key, saved]);
-    }
+async fn put_back_to_what_it_was<E: ByHand>(server: Server<E>) {
+    let mut site = Site::start(server).await;
+    let saved = E::save(&site.server);
     site.publish(&["3", "4"]).await;
     site.expect(&["3", "4"]).await;
-    for (key, saved) in keys.iter().zip(&saved) {
-        assert_eq!(site.redis.cli(&["copy", saved, key, "replace"]), "1");
-    }
+    E::put_back(&mut site.server, saved);
     site.expect_gap(&["ahead", "unknown"]).await;
     site.publish(&["5", "6", "7"]).await;
     site.expect(&["5", "6", "7"]).await;

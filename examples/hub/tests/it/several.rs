@@ -9,6 +9,7 @@ use std::{
 };
 
 use reqwest::Client as Http;
+use servers::Server;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -16,10 +17,10 @@ use tokio::{
 };
 
 use crate::{
+    backend::Backend,
     client::{Client, http},
     hub::{Hub, PATIENCE},
     load::{Outcome, publish},
-    redis::Redis,
 };
 
 const TOPICS: usize = 20;
@@ -34,10 +35,10 @@ async fn one_process_in_memory() {
     everybody_gets_everything_once(&hubs).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_processes_on_one_redis() {
-    let Some(redis) = Redis::start() else { return };
-    let store = redis.url();
+on_each_server!(three_processes_on_one_server);
+
+async fn three_processes_on_one_server<E: Backend>(server: Server<E>) {
+    let store = server.url();
     let hubs = [(); 3].map(|()| Hub::start(&["--store", &store, "--retain", "100000"]));
     everybody_gets_everything_once(&hubs).await;
 }

@@ -1,0 +1,113 @@
+//! The network before a server, which can fail.
+
+use std::net::Ipv4Addr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+/// What passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Whole,
+    /// What is sent arrives, and answers wait.
+    Mute,
+    /// What is sent waits, as it does where packets are lost; so do new connections.
+    Dead,
+    /// Connections are closed, and new ones at once.
+    Cut,
+}
+
+/// A way to a server; it is gone when this is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    network: watch::Sender<Network>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (network, state) = watch::channel(Network::Whole);
+        Self {
+            port: listener.local_addr().unwrap().port(),
+            network,
+            task: tokio::spawn(run(listener, server, state)),
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn is(&self, network: Network) {
+        self.network.send_replace(network);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn run(listener: TcpListener, server: u16, network: watch::Receiver<Network>) {
+    // Aborted with this task.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((client, _)) = accepted {
+                    connections.spawn(connection(client, server, network.clone()));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(client: TcpStream, server: u16, network: watch::Receiver<Network>) {
+    let (mut cut, mut carried) = (network.clone(), network.clone());
+    let requests = |network| matches!(network, Network::Whole | Network::Mute);
+    let both = async {
+        wait_for(&mut carried, requests).await;
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else {
+            return;
+        };
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::select! {
+            () = pump(from_client, to_server, network.clone(), requests) => {}
+            () = pump(from_server, to_client, network, |network| network == Network::Whole) => {}
+        }
+    };
+    tokio::select! {
+        () = both => {}
+        () = wait_for(&mut cut, |network| network == Network::Cut) => {}
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut network: watch::Receiver<Network>,
+    may_pass: impl Fn(Network) -> bool + Copy,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await.unwrap_or(0);
+        // The end of a connection is not seen either while nothing passes.
+        wait_for(&mut network, may_pass).await;
+        if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn wait_for(network: &mut watch::Receiver<Network>, enough: impl Fn(Network) -> bool) {
+    let _ = network.wait_for(|&network| enough(network)).await;
+}
