@@ -21,8 +21,7 @@ use tower_sse::{
     },
 };
 
-const TOPIC: TopicName = TopicName::from_static("topic");
-const ALL: NonZeroUsize = NonZeroUsize::MAX;
+use crate::log::{ALL, TOPIC, append, append_each, event, head, stored, told};
 
 /// A directory that goes with the test.
 struct Directory(PathBuf);
@@ -49,33 +48,6 @@ impl Drop for Directory {
 
 fn count(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
-}
-
-fn event(data: impl ToString) -> NewRecord {
-    NewRecord::event(None, data.to_string())
-}
-
-async fn append(store: &FileStore, data: impl ToString) -> Position {
-    stored(store, &TOPIC, Append::new([event(data)])).await
-}
-
-async fn append_each(store: &FileStore, numbers: std::ops::Range<u64>) -> Vec<Position> {
-    let mut positions = Vec::new();
-    for number in numbers {
-        positions.push(append(store, number).await);
-    }
-    positions
-}
-
-async fn stored(store: &FileStore, topic: &TopicName, append: Append) -> Position {
-    match store.append(topic, append).await.unwrap() {
-        Appended::Stored(position) => position,
-        conflict => panic!("{conflict:?}"),
-    }
-}
-
-async fn head(store: &FileStore) -> Position {
-    store.heads(&[TOPIC]).await.unwrap()[0]
 }
 
 async fn read(store: &FileStore, from: ReadFrom) -> Read {

@@ -3,16 +3,23 @@
 
 #[cfg(feature = "file")]
 mod file;
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+mod log;
 mod memory;
 mod naive;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
-mod proxy;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+mod server;
 mod wrong;
 
 /// How much a test tries: the second where all sizes are asked for.

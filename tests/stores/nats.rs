@@ -2,7 +2,6 @@
 
 mod faults;
 mod foreign;
-mod server;
 mod shape;
 
 use std::{
@@ -15,20 +14,19 @@ use std::{
     },
 };
 
-use tower_sse::{
-    TopicName,
-    store::{
-        Append, Appended, EventStore, NatsStore, NewRecord, Page, Position, Read, ReadFrom,
-        StoreError,
-        contract::{self, Limits, Subject},
-    },
+use servers::{Engine, Network, Proxy, copy_all};
+use tower_sse::store::{
+    NatsStore,
+    contract::{self, Limits, Subject},
 };
 
-use crate::proxy::{Network, Proxy};
-use server::{Server, copy_dir};
+use crate::log::{
+    ALL, PATIENCE, TOPIC, after, all, append, append_again, append_each, event, page, texts,
+    try_append,
+};
+use crate::server::Connect;
 
-const TOPIC: TopicName = TopicName::from_static("topic");
-const ALL: NonZeroUsize = NonZeroUsize::MAX;
+type Server = servers::Server<servers::Nats>;
 
 struct Nats {
     server: Mutex<Server>,
@@ -63,7 +61,10 @@ impl Subject for Nats {
             Some(age) => options.max_age(age),
             None => options,
         };
-        options.connect(&self.proxy.url("nats")).await.unwrap()
+        options
+            .connect(&servers::Nats::url(self.proxy.port()))
+            .await
+            .unwrap()
     }
 
     async fn copy(&self, place: &str) -> Option<PathBuf> {
@@ -71,7 +72,7 @@ impl Subject for Nats {
         let mut copy = PathBuf::new();
         self.down(|server| {
             copy = server.aside(&format!("copy-{number}"));
-            copy_dir(&server.stream(place), &copy);
+            copy_all(&server.stream(place), &copy);
         });
         Some(copy)
     }
@@ -79,7 +80,7 @@ impl Subject for Nats {
     async fn restore(&self, place: &str, copy: PathBuf) {
         self.down(|server| {
             fs::remove_dir_all(server.stream(place)).unwrap();
-            copy_dir(&copy, &server.stream(place));
+            copy_all(&copy, &server.stream(place));
         });
     }
 
@@ -107,7 +108,7 @@ async fn nats_keeps_the_contract() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
+    let proxy = Proxy::to(server.port()).await;
     let nats = Nats {
         server: Mutex::new(server),
         proxy,
@@ -116,57 +117,4 @@ async fn nats_keeps_the_contract() {
     let report = contract::run(&nats).await;
     report.assert_passed();
     assert_eq!(report.skipped().next(), None);
-}
-
-fn event(data: impl ToString) -> NewRecord {
-    NewRecord::event(None, data.to_string())
-}
-
-async fn try_append(store: &NatsStore, data: impl ToString) -> Result<Appended, StoreError> {
-    store.append(&TOPIC, Append::new([event(data)])).await
-}
-
-async fn append(store: &NatsStore, data: impl ToString) -> Position {
-    match try_append(store, data).await.unwrap() {
-        Appended::Stored(position) => position,
-        conflict => panic!("{conflict:?}"),
-    }
-}
-
-async fn append_each(store: &NatsStore, numbers: std::ops::Range<u64>) -> Vec<Position> {
-    let mut positions = Vec::new();
-    for number in numbers {
-        positions.push(append(store, number).await);
-    }
-    positions
-}
-
-async fn after(store: &NatsStore, position: Position) -> Result<Read, StoreError> {
-    store.read(&TOPIC, ReadFrom::After(position), ALL).await
-}
-
-async fn page(store: &NatsStore, from: ReadFrom) -> Page {
-    match store.read(&TOPIC, from, ALL).await.unwrap() {
-        Read::Page(page) => page,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn texts(page: &Page) -> Vec<String> {
-    let data = page.records.iter().map(|record| record.content().data());
-    data.map(ToString::to_string).collect()
-}
-
-/// What is read page by page, up to the head or a gap.
-async fn all(store: &NatsStore) -> Vec<String> {
-    let mut read = page(store, ReadFrom::Oldest).await;
-    let mut all = texts(&read);
-    while read.end() != read.head {
-        match after(store, read.end()).await.unwrap() {
-            Read::Page(next) => read = next,
-            _ => break,
-        }
-        all.extend(texts(&read));
-    }
-    all
 }

@@ -1,25 +1,28 @@
 //! The store on Postgres, over a server of the test's own.
 
 mod outbox;
-mod server;
 mod shape;
 
 use std::num::NonZeroUsize;
 
+use servers::{Engine, Network, Proxy};
+use tokio_postgres::{Client, NoTls};
 use tower_sse::{
     TopicName,
     store::{
-        Append, Appended, EventStore, NewRecord, Page, Position, PostgresStore, Read, ReadFrom,
-        StoreError,
+        Append, Appended, EventStore, PostgresStore, Read, ReadFrom,
         contract::{self, Limits, Subject},
     },
 };
 
-use crate::proxy::{Network, Proxy};
-use server::Server;
+use crate::log::{
+    ALL, PATIENCE, TOPIC, after, all, append, append_again, event, page, page_of, texts, told,
+    try_append,
+};
+use crate::server::Connect;
 
-const TOPIC: TopicName = TopicName::from_static("topic");
-const ALL: NonZeroUsize = NonZeroUsize::MAX;
+type Server = servers::Server<servers::Postgres>;
+
 const TABLES: [&str; 6] = ["store", "births", "topics", "records", "outbox", "removed"];
 
 struct Postgres {
@@ -51,7 +54,7 @@ impl Subject for Postgres {
             None => options,
         };
         options
-            .connect(&server::url(self.proxy.port))
+            .connect(&servers::Postgres::url(self.proxy.port()))
             .await
             .unwrap()
     }
@@ -62,7 +65,7 @@ impl Subject for Postgres {
         for table in TABLES {
             copy += &format!("create table {schema}_copy.{table} as table {schema}.{table};");
         }
-        self.server.run(&copy).await;
+        self.server.sql(&copy);
         Some(format!("{schema}_copy"))
     }
 
@@ -74,17 +77,15 @@ impl Subject for Postgres {
                 "truncate {schema}.{table}; insert into {schema}.{table} select * from {copy}.{table};"
             );
         }
-        self.server.run(&restore).await;
+        self.server.sql(&restore);
     }
 
     async fn work(&self) -> Option<u64> {
-        let blocks =
-            "select pg_stat_force_next_flush(), (sum(heap_blks_hit + heap_blks_read + idx_blks_hit
+        let blocks = "select (sum(heap_blks_hit + heap_blks_read + idx_blks_hit
             + idx_blks_read))::bigint from pg_statio_user_tables";
         // The backends of the store tell what they did when they are idle.
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-        let row = &self.server.rows(blocks).await[0];
-        u64::try_from(row.get::<_, i64>(1)).ok()
+        Some(self.server.number(blocks))
     }
 
     fn large_log(&self) -> u64 {
@@ -103,57 +104,17 @@ impl Subject for Postgres {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_keeps_the_contract() {
-    let Some(server) = Server::start(&["max_connections=500"]).await else {
+    let Some(server) = Server::start(&["max_connections=500"]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
+    let proxy = Proxy::to(server.port()).await;
     let report = contract::run(&Postgres { server, proxy }).await;
     report.assert_passed();
     assert_eq!(report.skipped().next(), None);
 }
 
-fn event(data: impl ToString) -> NewRecord {
-    NewRecord::event(None, data.to_string())
-}
-
-async fn try_append(store: &PostgresStore, data: impl ToString) -> Result<Appended, StoreError> {
-    store.append(&TOPIC, Append::new([event(data)])).await
-}
-
-async fn append(store: &PostgresStore, data: impl ToString) -> Position {
-    match try_append(store, data).await.unwrap() {
-        Appended::Stored(position) => position,
-        conflict => panic!("{conflict:?}"),
-    }
-}
-
-async fn after(store: &PostgresStore, position: Position) -> Result<Read, StoreError> {
-    store.read(&TOPIC, ReadFrom::After(position), ALL).await
-}
-
-async fn page(store: &PostgresStore, topic: &TopicName, from: ReadFrom) -> Page {
-    match store.read(topic, from, ALL).await.unwrap() {
-        Read::Page(page) => page,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn texts(page: &Page) -> Vec<String> {
-    let data = page.records.iter().map(|record| record.content().data());
-    data.map(ToString::to_string).collect()
-}
-
-async fn all(store: &PostgresStore) -> Vec<String> {
-    texts(&page(store, &TOPIC, ReadFrom::Oldest).await)
-}
-
-/// The kind of an error and all that it says.
-fn told(error: &StoreError) -> String {
-    let mut text = format!("{error:?}");
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
+async fn client(server: &Server) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }

@@ -2,26 +2,22 @@
 
 mod faults;
 mod foreign;
-mod server;
 mod shape;
 
-use std::num::NonZeroUsize;
-
 use ::redis::{Value, aio::MultiplexedConnection, cmd};
-use tower_sse::{
-    TopicName,
-    store::{
-        Append, Appended, EventStore, NewRecord, Page, Position, Read, ReadFrom, RedisStore,
-        StoreError,
-        contract::{self, Limits, Subject},
-    },
+use servers::{Engine, Network, Proxy};
+use tower_sse::store::{
+    RedisStore,
+    contract::{self, Limits, Subject},
 };
 
-use crate::proxy::{Network, Proxy};
-use server::Server;
+use crate::log::{
+    ALL, PATIENCE, TOPIC, after, all, append, append_again, append_each, event, head, page, texts,
+    told, try_append,
+};
+use crate::server::Connect;
 
-const TOPIC: TopicName = TopicName::from_static("topic");
-const ALL: NonZeroUsize = NonZeroUsize::MAX;
+type Server = servers::Server<servers::Redis>;
 
 struct Redis {
     server: Server,
@@ -64,7 +60,10 @@ impl Subject for Redis {
             Some(age) => options.max_age(age),
             None => options,
         };
-        options.connect(&self.proxy.url("redis")).await.unwrap()
+        options
+            .connect(&servers::Redis::url(self.proxy.port()))
+            .await
+            .unwrap()
     }
 
     async fn copy(&self, place: &str) -> Option<Self::Copy> {
@@ -120,62 +119,8 @@ async fn redis_keeps_the_contract() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
+    let proxy = Proxy::to(server.port()).await;
     let report = contract::run(&Redis { server, proxy }).await;
     report.assert_passed();
     assert_eq!(report.skipped().next(), None);
-}
-
-fn event(data: impl ToString) -> NewRecord {
-    NewRecord::event(None, data.to_string())
-}
-
-async fn try_append(store: &RedisStore, data: impl ToString) -> Result<Appended, StoreError> {
-    store.append(&TOPIC, Append::new([event(data)])).await
-}
-
-async fn append(store: &RedisStore, data: impl ToString) -> Position {
-    match try_append(store, data).await.unwrap() {
-        Appended::Stored(position) => position,
-        conflict => panic!("{conflict:?}"),
-    }
-}
-
-async fn append_each(store: &RedisStore, numbers: std::ops::Range<u64>) -> Vec<Position> {
-    let mut positions = Vec::new();
-    for number in numbers {
-        positions.push(append(store, number).await);
-    }
-    positions
-}
-
-async fn after(store: &RedisStore, position: Position) -> Result<Read, StoreError> {
-    store.read(&TOPIC, ReadFrom::After(position), ALL).await
-}
-
-async fn page(store: &RedisStore, from: ReadFrom) -> Page {
-    match store.read(&TOPIC, from, ALL).await.unwrap() {
-        Read::Page(page) => page,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn texts(page: &Page) -> Vec<String> {
-    let data = page.records.iter().map(|record| record.content().data());
-    data.map(ToString::to_string).collect()
-}
-
-async fn all(store: &RedisStore) -> Vec<String> {
-    texts(&page(store, ReadFrom::Oldest).await)
-}
-
-/// The kind of an error and all that it says.
-fn told(error: &StoreError) -> String {
-    let mut text = format!("{error:?}");
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

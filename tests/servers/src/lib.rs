@@ -12,7 +12,7 @@ mod server;
 
 pub use nats::Nats;
 pub use postgres::Postgres;
-pub use process::{cpu_time, signal};
+pub use process::{Process, cpu_time, signal};
 pub use proxy::{Network, Proxy};
 pub use redis::{Redis, Sentinel};
 pub use server::{Engine, Server, copy_all};

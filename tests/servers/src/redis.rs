@@ -103,6 +103,13 @@ impl Server<Redis> {
     }
 }
 
+impl Server<Sentinel> {
+    /// What `redis-cli` prints.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        text(ask(self.port(), arguments, Stdio::null()))
+    }
+}
+
 fn ask(port: u16, arguments: &[&str], input: Stdio) -> Output {
     Command::new("redis-cli")
         .args(["-p", &port.to_string()])

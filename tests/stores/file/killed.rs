@@ -4,9 +4,11 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
     os::unix::process::ExitStatusExt,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     sync::Arc,
 };
+
+use servers::Process;
 
 use super::*;
 
@@ -23,38 +25,27 @@ const MARK: &str = "acknowledged ";
 type Acknowledged = Vec<(usize, Position, String)>;
 
 /// Runs a test of this file in a process of its own, through `wrapper` if there is one.
-struct Process(Child);
-
-impl Process {
-    fn new(wrapper: &[&str], test: &str, path: &Path) -> Self {
-        let this = std::env::current_exe().unwrap();
-        let mut command = match wrapper {
-            [] => Command::new(this),
-            [program, arguments @ ..] => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(this);
-                command
-            }
-        };
-        let child = command
-            .args(["--exact", &format!("file::killed::{test}"), "--nocapture"])
-            .env(CHILD, path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
-        Self(child.unwrap())
-    }
-
-    fn lines(&mut self) -> BufReader<ChildStdout> {
-        BufReader::new(self.0.stdout.take().unwrap())
-    }
+fn spawn(wrapper: &[&str], test: &str, path: &Path) -> Process {
+    let this = std::env::current_exe().unwrap();
+    let mut command = match wrapper {
+        [] => Command::new(this),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(this);
+            command
+        }
+    };
+    let child = command
+        .args(["--exact", &format!("file::killed::{test}"), "--nocapture"])
+        .env(CHILD, path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    Process(child.unwrap())
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
+fn lines(process: &mut Process) -> BufReader<ChildStdout> {
+    BufReader::new(process.0.stdout.take().unwrap())
 }
 
 /// Reads lines until `enough` of them acknowledge something, or the process has ended.
@@ -135,8 +126,8 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     let directory = Directory::new();
     let mut all = Acknowledged::new();
     for round in 0..crate::sizes(25, 200) {
-        let mut process = Process::new(&[], "appends_until_it_is_killed", &directory.file());
-        let mut lines = process.lines();
+        let mut process = spawn(&[], "appends_until_it_is_killed", &directory.file());
+        let mut lines = lines(&mut process);
         // Sometimes while it still opens the file, or makes it.
         if round % 4 == 0 {
             std::thread::sleep(Duration::from_micros(fastrand::u64(..30_000)));
@@ -196,8 +187,8 @@ async fn a_store_that_cannot_write_stops_and_has_lost_nothing() {
         "-c",
         "trap '' XFSZ; ulimit -f 4096; exec \"$0\" \"$@\"",
     ];
-    let mut process = Process::new(&limited, "appends_until_it_cannot_write", &directory.file());
-    let acknowledged = acknowledged(&mut process.lines(), usize::MAX);
+    let mut process = spawn(&limited, "appends_until_it_cannot_write", &directory.file());
+    let acknowledged = acknowledged(&mut lines(&mut process), usize::MAX);
     assert!(process.0.wait().unwrap().success());
     assert!(acknowledged.len() > 10, "{} appends", acknowledged.len());
     check_all_is_there(&directory.file(), &acknowledged).await;

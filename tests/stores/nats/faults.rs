@@ -1,29 +1,11 @@
 //! NATS fails: what was acknowledged is there, and what is not known is not claimed.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
-use tower_sse::store::{Appended, EventStore, NatsStore, Position, Read, ReadFrom, StoreErrorKind};
+use tower_sse::store::{Appended, EventStore, NatsStore, Read, ReadFrom, StoreErrorKind};
 
-use super::{
-    ALL, Network, Proxy, Server, TOPIC, after, all, append, append_each, copy_dir, page, try_append,
-};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Appends until it succeeds.
-async fn append_again(store: &NatsStore, data: &str) -> Position {
-    let again = async {
-        loop {
-            match try_append(store, data).await {
-                Ok(Appended::Stored(position)) => return position,
-                Ok(conflict) => panic!("{conflict:?}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    timeout(PATIENCE, again).await.unwrap()
-}
+use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_a_killed_server() {
@@ -82,7 +64,7 @@ async fn data_that_was_lost_with_the_server_is_another_life() {
     let mut old = append_each(&store, 0..5).await;
     old.push(beginning);
     server.kill();
-    fs::remove_dir_all(server.data()).unwrap();
+    server.replace(None);
     server.start_again();
     append_again(&store, "new").await;
     for position in old {
@@ -101,15 +83,11 @@ async fn an_older_copy_is_noticed_by_whoever_saw_more() {
         };
         let store = server.connect().await;
         let known = append_each(&store, 0..20).await;
-        let copy = server.aside("copy");
-        server.stop();
-        copy_dir(&server.data(), &copy);
-        server.start_again();
+        let copy = server.copy();
         append_again(&store, "first of the lost").await;
         let lost = append_each(&store, 20..30).await;
         server.kill();
-        fs::remove_dir_all(server.data()).unwrap();
-        copy_dir(&copy, &server.data());
+        server.replace(Some(&copy));
         server.start_again();
         let stranger = server.connect().await;
         let answered = async {
@@ -168,9 +146,12 @@ async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
+    let proxy = Proxy::to(server.port()).await;
     let options = NatsStore::options().answer_timeout(Duration::from_millis(500));
-    let store = options.connect(&proxy.url("nats")).await.unwrap();
+    let store = options
+        .connect(&servers::Nats::url(proxy.port()))
+        .await
+        .unwrap();
     append(&store, "before").await;
     proxy.is(Network::Mute);
     let error = try_append(&store, "stored").await.unwrap_err();
@@ -205,14 +186,15 @@ async fn a_server_without_jetstream_and_one_that_refuses_are_told() {
     let Some(server) = Server::start(&["--user", "one", "--pass", "secret"]) else {
         return;
     };
-    let refused = NatsStore::connect(&format!("nats://one:wrong@127.0.0.1:{}", server.port)).await;
+    let refused =
+        NatsStore::connect(&format!("nats://one:wrong@127.0.0.1:{}", server.port())).await;
     let error = refused.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     for address in ["nats://one:wrong@[", "", "::"] {
         let error = NatsStore::connect(address).await.unwrap_err();
         assert!(!format!("{error:?}").contains("wrong"), "{error:?}");
     }
-    let url = format!("nats://one:secret@127.0.0.1:{}", server.port);
+    let url = format!("nats://one:secret@127.0.0.1:{}", server.port());
     let store = NatsStore::connect(&url).await.unwrap();
     assert!(!format!("{store:?}").contains("secret"));
     append(&store, 1).await;

@@ -9,9 +9,7 @@ use tower_sse::{
     store::{Append, Appended, EventStore, NewRecord, Read, ReadFrom, StoreErrorKind},
 };
 
-use super::{ALL, Server, TOPIC, append, event, page};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::*;
 
 fn consumers(server: &Server) -> u64 {
     let told = server.monitored("jsz").unwrap();

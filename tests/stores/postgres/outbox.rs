@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
+use servers::Process;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -16,7 +17,6 @@ use tower_sse::store::Wakes;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const URL: &str = "TOWER_SSE_POSTGRES";
 
 async fn publish(client: &Client, topic: &str, data: &str) {
@@ -28,7 +28,7 @@ async fn publish(client: &Client, topic: &str, data: &str) {
 async fn until(store: &PostgresStore, topic: &TopicName, count: usize) -> Vec<String> {
     let reading = async {
         loop {
-            let texts = texts(&page(store, topic, ReadFrom::Oldest).await);
+            let texts = texts(&page_of(store, topic, ReadFrom::Oldest).await);
             if texts.len() >= count {
                 return texts;
             }
@@ -41,11 +41,11 @@ async fn until(store: &PostgresStore, topic: &TopicName, count: usize) -> Vec<St
 
 #[tokio::test]
 async fn an_event_is_there_with_its_transaction() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
-    let client = server.client().await;
+    let client = client(&server).await;
     client
         .batch_execute(
             "create table orders (id int); begin; insert into orders values (1);
@@ -66,23 +66,20 @@ async fn an_event_is_there_with_its_transaction() {
         .unwrap();
     let read = until(&store, &TOPIC, 3).await;
     assert_eq!(read, ["meanwhile", "{\"order\":1}", "last"]);
-    let page = page(&store, &TOPIC, ReadFrom::Oldest).await;
+    let page = page(&store, ReadFrom::Oldest).await;
     let name = page.records[1].content().name();
     assert_eq!(name.map(|name| name.as_str()), Some("paid"));
-    assert_eq!(
-        server.number("select count(*) from tower_sse.outbox").await,
-        0
-    );
+    assert_eq!(server.number("select count(*) from tower_sse.outbox"), 0);
 }
 
 #[tokio::test]
 async fn what_is_no_event_is_refused() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let options = PostgresStore::options().max_bytes(NonZeroUsize::new(100).unwrap());
     let store = server.connect_with(options).await;
-    let client = server.client().await;
+    let client = client(&server).await;
     for arguments in [
         "'no topic', 'data'",
         "'', 'data'",
@@ -101,7 +98,7 @@ async fn what_is_no_event_is_refused() {
     }
     let id = "select tower_sse.append('topic', 'data', 'name')";
     let id: String = client.query_one(id, &[]).await.unwrap().get(0);
-    let page = page(&store, &TOPIC, ReadFrom::Oldest).await;
+    let page = page(&store, ReadFrom::Oldest).await;
     assert_eq!(page.head.to_string(), id);
     assert_eq!(texts(&page), ["data"]);
 }
@@ -109,14 +106,14 @@ async fn what_is_no_event_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_that_interleave_commit_late_and_roll_back() {
     const WRITERS: usize = 64;
-    let Some(server) = Server::start(&["max_connections=200"]).await else {
+    let Some(server) = Server::start(&["max_connections=200"]) else {
         return;
     };
     let store = Arc::new(server.connect().await);
     let another = server.connect().await;
     let topics = ["topic", "other"].map(|name| TopicName::new(name).unwrap());
     // A transaction that is open all the while delays nobody.
-    let slow = server.client().await;
+    let slow = client(&server).await;
     slow.batch_execute("begin; select tower_sse.publish('topic', 'slow')")
         .await
         .unwrap();
@@ -143,7 +140,7 @@ async fn writers_that_interleave_commit_late_and_roll_back() {
             let mut cursor = store.heads(std::slice::from_ref(&topic)).await.unwrap()[0];
             while read.len() < count {
                 let from = ReadFrom::After(cursor);
-                let page = page(&store, &topic, from).await;
+                let page = page_of(&*store, &topic, from).await;
                 cursor = page.end();
                 read.extend(page.records);
                 sleep(Duration::from_millis(reader as u64 * 5)).await;
@@ -153,7 +150,7 @@ async fn writers_that_interleave_commit_late_and_roll_back() {
     }
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
-        let client = server.client().await;
+        let client = client(&server).await;
         writers.spawn(async move {
             for round in 0..rounds {
                 client.batch_execute("begin").await.unwrap();
@@ -179,7 +176,7 @@ async fn writers_that_interleave_commit_late_and_roll_back() {
     let read = timeout(PATIENCE, readers.join_all()).await.unwrap();
     for (topic, records) in read {
         assert_eq!(records.len(), count);
-        let page = page(&another, &topic, ReadFrom::Oldest).await;
+        let page = page_of(&another, &topic, ReadFrom::Oldest).await;
         assert_eq!(records, page.records, "the order of {topic} has changed");
         let data: HashSet<String> = texts(&page).into_iter().collect();
         assert_eq!(data, expected[topic.as_str()]);
@@ -190,25 +187,14 @@ async fn writers_that_interleave_commit_late_and_roll_back() {
 }
 
 /// A process of its own, which is killed.
-struct Process(Child);
-
-impl Process {
-    fn sequences(server: &Server) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "postgres::outbox::sequences_until_it_is_killed"])
-            .env(URL, server.url())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
+fn sequences(server: &Server) -> Process {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "postgres::outbox::sequences_until_it_is_killed"])
+        .env(URL, server.url())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn();
+    Process(child.unwrap())
 }
 
 #[tokio::test]
@@ -221,89 +207,116 @@ async fn sequences_until_it_is_killed() {
     drop(store);
 }
 
-async fn holder(server: &Server) -> Option<i32> {
+/// Waits for the one that puts events in order, and returns the process of the server for it.
+async fn holder(server: &Server) -> String {
     let holder = "select l.pid from pg_locks l join pg_stat_activity a using (pid)
         where l.locktype = 'advisory' and l.granted and a.application_name like '%sequencer'";
-    let rows = server.rows(holder).await;
-    assert!(rows.len() <= 1, "two at a time");
-    rows.first().map(|row| row.get(0))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn another_goes_on_where_a_sequencer_was_killed() {
-    const EACH: usize = 3000;
-    let Some(server) = Server::start(&[]).await else {
-        return;
-    };
-    // The schema is there before the first of them.
-    drop(server.connect().await);
-    let client = server.client().await;
-    let options = PostgresStore::options().max_events(NonZeroUsize::MAX);
-    let mut sequencing = Process::sequences(&server);
-    let mut count = 0;
-    for round in 0..4 {
-        let held = async {
-            while holder(&server).await.is_none() {
-                sleep(Duration::from_millis(5)).await;
+    let found = async {
+        loop {
+            let pids = server.sql(holder);
+            assert!(pids.lines().count() <= 1, "two at a time: {pids}");
+            if !pids.is_empty() {
+                return pids;
             }
-        };
-        timeout(PATIENCE, held).await.unwrap();
-        let next = Process::sequences(&server);
-        let many = format!(
-            "select tower_sse.publish('topic', '{round}-' || n) from generate_series(1, {EACH}) n"
-        );
-        client.batch_execute(&many).await.unwrap();
-        count += EACH;
-        // Somewhere among its batches.
-        sleep(Duration::from_millis(fastrand::u64(..60))).await;
-        sequencing.0.kill().unwrap();
-        sequencing = next;
-    }
-    drop(sequencing);
-    let store = server.connect_with(options).await;
-    let read = until(&store, &TOPIC, count.min(10_000)).await;
-    let distinct: HashSet<&String> = read.iter().collect();
-    assert_eq!(distinct.len(), read.len(), "an event is there twice");
-    let moved = async {
-        while server.number("select count(*) from tower_sse.outbox").await > 0 {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, moved).await.unwrap();
-    let head = store.heads(&[TOPIC]).await.unwrap()[0];
-    assert_eq!(head.offset(), u64::try_from(count).unwrap());
+    timeout(PATIENCE, found).await.expect("one in time")
+}
+
+async fn outbox_is_empty(server: &Server) {
+    let empty = async {
+        while server.number("select count(*) from tower_sse.outbox") > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, empty)
+        .await
+        .expect("all is moved in time");
+}
+
+/// One is killed while it waits in its batch for a log that somebody has locked: before what it does
+/// is committed, and where the server goes on with the statement, also after.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_goes_on_where_a_sequencer_was_killed_in_its_batch() {
+    const EACH: usize = 2000;
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let options = PostgresStore::options().max_events(NonZeroUsize::MAX);
+    // The schema is there before the first of them, and so are the logs.
+    let store = server.connect_with(options.clone()).await;
+    append(&store, "first").await;
+    drop(store);
+    let publisher = client(&server).await;
+    let locker = client(&server).await;
+    let mut sequencing = sequences(&server);
+    let mut count = 1;
+    for is_ended in [false, true, false, true] {
+        let pid = holder(&server).await;
+        let next = sequences(&server);
+        locker
+            .batch_execute("begin; select from tower_sse.topics where topic = 'topic' for update")
+            .await
+            .unwrap();
+        let many = format!(
+            "select tower_sse.publish('topic', '{count}-' || n) from generate_series(1, {EACH}) n"
+        );
+        publisher.batch_execute(&many).await.unwrap();
+        count += EACH;
+        let in_its_batch = format!(
+            "select count(*) from pg_stat_activity
+            where pid = {pid} and wait_event_type = 'Lock' and query like '%sequence(%'"
+        );
+        let waits = async {
+            while server.number(&in_its_batch) == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, waits).await.expect("a batch in time");
+        sequencing.kill();
+        if is_ended {
+            // As where its machine has gone, and the server has noticed.
+            server.sql(&format!("select pg_terminate_backend({pid}, 60000)"));
+        }
+        locker.batch_execute("rollback").await.unwrap();
+        sequencing = next;
+        outbox_is_empty(&server).await;
+    }
+    let store = server.connect_with(options).await;
+    let read = until(&store, &TOPIC, count).await;
+    let distinct: HashSet<&String> = read.iter().collect();
+    assert_eq!((read.len(), distinct.len()), (count, count));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_log_holds_up_nobody_else() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
     append(&store, 0).await;
     let foreign = "insert into tower_sse.records
         select log, head + 1, 0, 0, null, 'foreign' from tower_sse.topics where topic = 'topic'";
-    server.run(foreign).await;
-    let client = server.client().await;
+    server.sql(foreign);
+    let client = client(&server).await;
     publish(&client, "topic", "held").await;
     publish(&client, "other", "not held").await;
     let other = TopicName::new("other").unwrap();
     assert_eq!(until(&store, &other, 1).await, ["not held"]);
-    server
-        .run("delete from tower_sse.records where data = 'foreign'")
-        .await;
+    server.sql("delete from tower_sse.records where data = 'foreign'");
     assert_eq!(until(&store, &TOPIC, 2).await, ["0", "held"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_is_woken_by_what_was_published() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
     let (told, mut tellings) = tokio::sync::mpsc::unbounded_channel();
     let wakes = Wakes::new(move |topic| drop(told.send(topic.cloned())));
-    let client = server.client().await;
+    let client = client(&server).await;
     let waiting = async {
         assert_eq!(tellings.recv().await.unwrap(), None);
         publish(&client, "topic", "data").await;

@@ -11,11 +11,9 @@ use tower_sse::{Hub, LastEventId, store::StoreErrorKind};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_make_the_schema_at_once() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     for round in 0..5 {
@@ -37,11 +35,11 @@ async fn several_processes_make_the_schema_at_once() {
 
 #[tokio::test]
 async fn a_newer_schema_and_other_addresses_are_refused() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
-    server.run("update tower_sse.store set version = 99").await;
+    server.sql("update tower_sse.store set version = 99");
     let error = PostgresStore::connect(&server.url()).await.unwrap_err();
     assert!(told(&error).contains("version 99"), "{}", told(&error));
     drop(store);
@@ -63,7 +61,7 @@ async fn a_newer_schema_and_other_addresses_are_refused() {
 
 #[tokio::test]
 async fn rows_that_were_changed_by_hand_are_told() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
@@ -71,9 +69,7 @@ async fn rows_that_were_changed_by_hand_are_told() {
     for number in 0..10 {
         positions.push(append(&store, number).await);
     }
-    server
-        .run("delete from tower_sse.records where \"offset\" in (1, 2, 5)")
-        .await;
+    server.sql("delete from tower_sse.records where \"offset\" in (1, 2, 5)");
     let Read::Page(read) = after(&store, positions[3]).await.unwrap() else {
         panic!("no page");
     };
@@ -84,7 +80,7 @@ async fn rows_that_were_changed_by_hand_are_told() {
     assert_eq!(all(&strict).await, ["8", "9", "10"]);
     let foreign =
         "insert into tower_sse.records select log, 12, 0, 0, null, '' from tower_sse.topics";
-    server.run(foreign).await;
+    server.sql(foreign);
     let error = try_append(&store, 11).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Damaged);
     // Others in the same batch are not to blame.
@@ -94,15 +90,11 @@ async fn rows_that_were_changed_by_hand_are_told() {
         store.append(&other, Append::new([event(0)]))
     );
     assert!(both.0.is_err() && both.1.is_ok(), "{both:?}");
-    let error = after(&store, page(&store, &TOPIC, ReadFrom::Oldest).await.head).await;
+    let error = after(&store, page(&store, ReadFrom::Oldest).await.head).await;
     assert_eq!(error.unwrap_err().kind(), StoreErrorKind::Damaged);
-    server
-        .run("delete from tower_sse.records where \"offset\" = 12")
-        .await;
+    server.sql("delete from tower_sse.records where \"offset\" = 12");
     append(&store, 11).await;
-    server
-        .run("alter table tower_sse.records rename data to other")
-        .await;
+    server.sql("alter table tower_sse.records rename data to other");
     let error = store.read(&TOPIC, ReadFrom::Oldest, ALL).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Damaged, "{}", told(&error));
     let error = try_append(&store, 12).await.unwrap_err();
@@ -111,31 +103,24 @@ async fn rows_that_were_changed_by_hand_are_told() {
 
 #[tokio::test]
 async fn topics_that_are_gone_are_deleted() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
     let soon = Append::new((0..2000).map(event)).gone_after(Duration::from_millis(10));
     let _ = store.append(&TOPIC, soon).await.unwrap();
     let deleted = async {
-        while server
-            .number("select count(*) from tower_sse.records")
-            .await
-            > 0
-        {
+        while server.number("select count(*) from tower_sse.records") > 0 {
             sleep(Duration::from_millis(50)).await;
         }
     };
     timeout(PATIENCE, deleted).await.unwrap();
-    assert_eq!(
-        server.number("select count(*) from tower_sse.topics").await,
-        0
-    );
+    assert_eq!(server.number("select count(*) from tower_sse.topics"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_has_lost_nothing_that_was_acknowledged() {
-    let Some(mut server) = Server::start(&[]).await else {
+    let Some(mut server) = Server::start(&[]) else {
         return;
     };
     let store = Arc::new(server.connect().await);
@@ -167,12 +152,11 @@ async fn a_killed_server_has_lost_nothing_that_was_acknowledged() {
         acknowledged.extend(publishers.join_all().await.into_iter().flatten());
         let error = try_append(&store, "nobody is there").await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-        server.start_again().await;
-        let again = async { while try_append(&store, "again").await.is_err() {} };
-        timeout(PATIENCE, again).await.unwrap();
+        server.start_again();
+        append_again(&*store, "again").await;
     }
     assert!(acknowledged.len() > 50, "{}", acknowledged.len());
-    let page = page(&store, &TOPIC, ReadFrom::Oldest).await;
+    let page = page(&store, ReadFrom::Oldest).await;
     for (position, data) in acknowledged {
         assert_eq!(position.epoch(), page.head.epoch());
         let record = page
@@ -188,12 +172,12 @@ async fn a_killed_server_has_lost_nothing_that_was_acknowledged() {
 
 #[tokio::test]
 async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
+    let proxy = Proxy::to(server.port()).await;
     let options = PostgresStore::options().answer_timeout(Duration::from_millis(500));
-    let store = options.connect(&server::url(proxy.port)).await;
+    let store = options.connect(&servers::Postgres::url(proxy.port())).await;
     let store = store.unwrap();
     let lost = async {
         loop {
@@ -214,14 +198,13 @@ async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
     let kinds = [StoreErrorKind::OutcomeUnknown, StoreErrorKind::Unavailable];
     assert!(kinds.contains(&error.kind()));
     proxy.is(Network::Whole);
-    let again = async { while try_append(&store, "after").await.is_err() {} };
-    timeout(PATIENCE, again).await.unwrap();
+    append_again(&store, "after").await;
     let mut texts = all(&store).await;
     texts.dedup();
     assert_eq!(texts, ["before", "stored", "after"]);
-    server.signal_all("STOP");
+    server.pause();
     let error = try_append(&store, "paused").await.unwrap_err();
-    server.signal_all("CONT");
+    server.go_on();
     assert_eq!(
         error.kind(),
         StoreErrorKind::OutcomeUnknown,
@@ -232,15 +215,13 @@ async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
 
 #[tokio::test]
 async fn a_server_that_must_not_be_written_to_has_stored_nothing() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let store = server.connect().await;
     append(&store, 0).await;
-    server
-        .run("alter system set default_transaction_read_only = on")
-        .await;
-    server.run("select pg_reload_conf()").await;
+    server.sql("alter system set default_transaction_read_only = on");
+    server.sql("select pg_reload_conf()");
     let refused = async {
         loop {
             match try_append(&store, "x").await {
@@ -260,7 +241,7 @@ async fn a_server_that_must_not_be_written_to_has_stored_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_followers_are_one_listening_connection() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let topics = crate::sizes(300, 1000);
@@ -280,28 +261,26 @@ async fn many_followers_are_one_listening_connection() {
     timeout(PATIENCE, join_all(opened)).await.unwrap();
     let watching =
         "select count(*) from pg_stat_activity where application_name = 'tower-sse watch'";
-    assert_eq!(server.number(watching).await, 3);
+    assert_eq!(server.number(watching), 3);
     let all = "select count(*) from pg_stat_activity where application_name like 'tower-sse %'";
-    let all = server.number(all).await;
+    let all = server.number(all);
     assert!(all <= 3 * 7, "{all} connections");
 }
 
 #[tokio::test]
 async fn few_permissions_suffice() {
-    let Some(server) = Server::start(&[]).await else {
+    let Some(server) = Server::start(&[]) else {
         return;
     };
     let owner = server.connect().await;
-    server
-        .run(
-            "create role app login; create role publisher login;
+    server.sql(
+        "create role app login; create role publisher login;
             grant usage on schema tower_sse to app, publisher;
             grant usage on all sequences in schema tower_sse to app;
             grant select, insert, update, delete on all tables in schema tower_sse to app;
             grant insert on tower_sse.outbox to publisher;
             grant select on tower_sse.store, tower_sse.sequencer to publisher",
-        )
-        .await;
+    );
     drop(owner);
     let url = server.url().replace("postgres@", "app@");
     let store = PostgresStore::connect(&url).await.unwrap();

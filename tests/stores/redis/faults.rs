@@ -3,30 +3,11 @@
 use std::{fs, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
-use tower_sse::store::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, RedisStore, StoreErrorKind,
-};
+use tower_sse::store::{Append, Appended, EventStore, Read, ReadFrom, RedisStore, StoreErrorKind};
 
-use super::{
-    Network, Proxy, Server, TOPIC, after, all, append, append_each, event, page, told, try_append,
-};
+use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
-
-/// Appends until it succeeds.
-async fn append_again(store: &RedisStore, data: &str) -> Position {
-    let again = async {
-        loop {
-            match try_append(store, data).await {
-                Ok(Appended::Stored(position)) => return position,
-                Ok(conflict) => panic!("{conflict:?}"),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    timeout(PATIENCE, again).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_a_killed_server() {
@@ -103,11 +84,11 @@ async fn an_older_copy_that_nobody_remembers_is_told() {
     let store = server.connect().await;
     let known = append_each(&store, 0..100).await;
     server.cli(&["SAVE"]);
-    let copy = fs::read(server.file("dump.rdb")).unwrap();
+    let copy = fs::read(server.data().join("dump.rdb")).unwrap();
     let lost = append_each(&store, 100..150).await;
     drop(store);
     server.kill();
-    fs::write(server.file("dump.rdb"), copy).unwrap();
+    fs::write(server.data().join("dump.rdb"), copy).unwrap();
     server.start_again();
 
     let store = server.connect().await;
@@ -207,10 +188,10 @@ async fn an_older_copy_is_noticed_by_whoever_saw_more() {
         let store = server.connect().await;
         let known = append_each(&store, 0..100).await;
         server.cli(&["SAVE"]);
-        let copy = fs::read(server.file("dump.rdb")).unwrap();
+        let copy = fs::read(server.data().join("dump.rdb")).unwrap();
         let lost = append_each(&store, 100..150).await;
         server.kill();
-        fs::write(server.file("dump.rdb"), copy).unwrap();
+        fs::write(server.data().join("dump.rdb"), copy).unwrap();
         server.start_again();
         let stranger = server.connect().await;
         let answered = async {
@@ -293,9 +274,12 @@ async fn an_answer_that_was_lost_leaves_the_outcome_unknown() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
+    let proxy = Proxy::to(server.port()).await;
     let options = RedisStore::options().answer_timeout(Duration::from_millis(500));
-    let store = options.connect(&proxy.url("redis")).await.unwrap();
+    let store = options
+        .connect(&servers::Redis::url(proxy.port()))
+        .await
+        .unwrap();
     append(&store, "before").await;
     proxy.is(Network::Mute);
     let error = try_append(&store, "stored").await.unwrap_err();
@@ -366,7 +350,7 @@ async fn a_server_that_must_not_be_written_to_has_stored_nothing() {
         told(&error)
     );
     server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
-    let port = server.port.to_string();
+    let port = server.port().to_string();
     server.cli(&["REPLICAOF", "127.0.0.1", &port]);
     let error = try_append(&store, 1).await.unwrap_err();
     assert_eq!(

@@ -4,14 +4,10 @@ use tower_sse::store::{
     Appended, EventStore, Evicted, Page, Position, Read, ReadFrom, RedisStore, StoreErrorKind,
 };
 
-use super::{Server, TOPIC, after, all, append, append_each, event, page, texts, told, try_append};
+use super::*;
 
 const STREAM: &str = "tower-sse:topic";
 const LOG: &str = "tower-sse:topic#";
-
-async fn head(store: &RedisStore) -> Position {
-    store.heads(&[TOPIC]).await.unwrap()[0]
-}
 
 #[track_caller]
 fn is_damaged<T: std::fmt::Debug>(answer: Result<T, tower_sse::store::StoreError>, says: &str) {

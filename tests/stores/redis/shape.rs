@@ -11,9 +11,7 @@ use tower_sse::{
     },
 };
 
-use super::{Network, Proxy, Server, TOPIC, all, append, event, page, told};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::*;
 
 async fn refused(url: &str) -> String {
     let error = RedisStore::connect(url).await.unwrap_err();
@@ -36,7 +34,7 @@ async fn a_password_is_never_told() {
     let Some(server) = Server::start(&["--requirepass", "right-horse"]) else {
         return;
     };
-    let port = server.port;
+    let port = server.port();
     for (url, says) in [
         (
             format!("redis://:wrong-horse@127.0.0.1:{port}"),
@@ -82,7 +80,7 @@ async fn few_permissions_are_enough() {
         .collect();
     rule.extend(allowed.iter().map(String::as_str));
     assert_eq!(server.cli(&rule), "OK");
-    let url = format!("redis://app:horse@127.0.0.1:{}", server.port);
+    let url = format!("redis://app:horse@127.0.0.1:{}", server.port());
     let options = RedisStore::options().max_events(2.try_into().unwrap());
     let store = options.connect(&url).await.unwrap();
     let (woken, mut wakes) = mpsc::unbounded_channel();
@@ -320,8 +318,10 @@ async fn a_watch_ends_with_its_connection() {
     let Some(server) = Server::start(&[]) else {
         return;
     };
-    let proxy = Proxy::to(server.port).await;
-    let store = RedisStore::connect(&proxy.url("redis")).await.unwrap();
+    let proxy = Proxy::to(server.port()).await;
+    let store = RedisStore::connect(&servers::Redis::url(proxy.port()))
+        .await
+        .unwrap();
     let (woken, mut wakes) = mpsc::unbounded_channel();
     let wakes_of = Wakes::new(move |topic| drop(woken.send(topic.cloned())));
     let watching = store.watch(wakes_of);
@@ -344,7 +344,7 @@ async fn sentinels_lead_to_the_one_that_is_written_to() {
     let Some(mut first) = Server::start(&[]) else {
         return;
     };
-    let port = first.port.to_string();
+    let port = first.port().to_string();
     let second = Server::start(&["--replicaof", "127.0.0.1", &port]).unwrap();
     let monitor = format!("sentinel monitor mymaster 127.0.0.1 {port} 1");
     let settings = [
@@ -352,7 +352,7 @@ async fn sentinels_lead_to_the_one_that_is_written_to() {
         "sentinel down-after-milliseconds mymaster 500",
         "sentinel failover-timeout mymaster 5000",
     ];
-    let Some(sentinel) = Server::start_sentinel(&settings) else {
+    let Some(sentinel) = servers::Server::<servers::Sentinel>::start(&settings) else {
         return;
     };
     let options = RedisStore::options()
