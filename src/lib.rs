@@ -72,6 +72,7 @@ pub mod store;
 mod subscription;
 mod sync;
 mod topic_name;
+mod waker_id;
 mod wire;
 
 pub use connection::StreamFailed;

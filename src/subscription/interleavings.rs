@@ -55,14 +55,15 @@ fn story(retained: usize, window: usize) {
         threads.push(thread::spawn(move || read(&feeds, &following)));
     }
     let begins = [
-        (Resume::After(start), Begin::Live(None)),
-        (Resume::Nothing, Begin::Live(Some(start))),
-        (Resume::Nothing, Begin::Oldest),
+        (Resume::After(start), Begin::Live, None),
+        (Resume::Nothing, Begin::Live, Some(start)),
+        (Resume::Nothing, Begin::Oldest, None),
     ];
-    for (resume, begin) in begins {
+    for (resume, begin, head) in begins {
         let (feeds, following) = (Arc::clone(&feeds), Arc::clone(&following));
         threads.push(thread::spawn(move || {
-            follow(Follower::new(feeds, TOPIC, resume, begin), start, end);
+            let follower = Follower::new(&feeds, &TOPIC, resume, begin, head);
+            follow(follower, start, end);
             following.fetch_sub(1, Ordering::SeqCst);
         }));
     }
