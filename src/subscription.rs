@@ -262,8 +262,8 @@ impl Subscription {
                         None => take(event),
                     }
                 }
-                let is_due = |filter: &Box<Filter>| filter.is_position_due(self.priming);
-                if self.filter.as_ref().is_some_and(is_due) {
+                let is_due = |filter: &Filter| filter.is_position_due(self.priming);
+                if self.filter.as_deref().is_some_and(is_due) {
                     self.sent();
                     take(self.control(open(), topic, to));
                 } else if let Following::Several(several) = &mut self.following {
