@@ -32,7 +32,7 @@ mod postgres;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod seen;
 mod wakes;
 

@@ -54,6 +54,12 @@ impl Position {
     pub const fn offset(self) -> u64 {
         self.offset
     }
+
+    /// Whether more was `seen` of this life than there is, so that an older copy was put back.
+    #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+    pub(super) fn is_behind(self, seen: Self) -> bool {
+        self.epoch == seen.epoch && self.offset < seen.offset
+    }
 }
 
 impl fmt::Display for Position {

@@ -213,11 +213,6 @@ impl PostgresStore {
     }
 }
 
-/// Whether somebody saw more of a life than there is, so that an older copy was put back.
-fn is_behind(now: Position, seen: Position) -> bool {
-    now.epoch() == seen.epoch() && now.offset() < seen.offset()
-}
-
 impl EventStore for PostgresStore {
     async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
         let (answer, answered) = oneshot::channel();

@@ -128,7 +128,8 @@ pub struct RedisStore {
     keys: Keys,
     limits: Limits,
     answer: Duration,
-    seen: Seen,
+    /// With the bytes of an average event, to ask for about as many as are wanted.
+    seen: Seen<Option<u64>>,
 }
 
 /// What a topic retains.
@@ -267,7 +268,7 @@ impl EventStore for RedisStore {
             let what = Fact(format!("{head:?} is no position"));
             return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, what));
         };
-        self.seen.note(topic, head, None);
+        self.seen.note(topic, head);
         Ok(match what.as_str() {
             "stored" => Appended::Stored(head),
             _ => Appended::Conflict(head),

@@ -4,11 +4,7 @@
 //! with each other. The server takes a message only as the next after the one that its links were made
 //! from, so what a message says of its predecessors is true, and a condition that held still does.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,6 +18,7 @@ use super::{
 };
 use crate::{
     store::{Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind},
+    sync::{Mutex, lock},
     topic_name::TopicName,
 };
 
@@ -68,7 +65,7 @@ impl Lanes {
     }
 
     fn lane(&self, topic: &TopicName) -> mpsc::Sender<Job> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = lock(&self.lanes);
         if let Some(lane) = lanes.get(topic).filter(|lane| !lane.is_closed()) {
             return lane.clone();
         }
@@ -209,7 +206,7 @@ impl Lane {
             match self.publish(&known, &plan).await {
                 Ok((next, sequence)) => {
                     let (epoch, before) = (next.head.epoch(), next.previous(&known));
-                    self.core.sightings.note(&self.topic, next.head);
+                    self.core.seen.note(&self.topic, next.head);
                     self.known = Some(next);
                     return Ok(plan.appended(|count| match count {
                         0 => before,

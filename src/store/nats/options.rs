@@ -5,10 +5,9 @@ use std::{fmt, num::NonZeroUsize, time::Duration};
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 
 use super::{
-    Core, Limits, NatsStore,
+    Core, Limits, NatsStore, Seen,
     failure::{Failure, unavailable},
     link::{Link, is_stream_name},
-    sightings::Sightings,
 };
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -144,7 +143,7 @@ impl NatsOptions {
         Ok(NatsStore::over(Core {
             link,
             limits: self.limits,
-            sightings: Sightings::new(),
+            seen: Seen::new(),
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! Where logs end.
 
-use super::{PostgresStore, failure::Failure, failure::damaged, is_behind};
+use super::{PostgresStore, failure::Failure, failure::damaged};
 use crate::{
     store::{Epoch, Position, StoreError},
     topic_name::TopicName,
@@ -18,7 +18,7 @@ pub(super) async fn heads(
     let mut heads = ask(store, topics).await?;
     let mut is_renewed = false;
     for ((topic, seen), head) in topics.iter().zip(seen).zip(&heads) {
-        if let Some(seen) = seen.filter(|seen| is_behind(*head, *seen)) {
+        if let Some(seen) = seen.filter(|seen| head.is_behind(*seen)) {
             store.renew(topic, seen).await?;
             is_renewed = true;
         }
@@ -27,7 +27,7 @@ pub(super) async fn heads(
         heads = ask(store, topics).await?;
     }
     for (topic, head) in topics.iter().zip(&heads) {
-        store.seen.note(topic, *head, None);
+        store.seen.note(topic, *head);
     }
     Ok(heads)
 }

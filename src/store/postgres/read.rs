@@ -9,7 +9,6 @@ use super::{
     PostgresStore,
     failure::{Failure, damaged, unavailable},
     heads::position,
-    is_behind,
 };
 use crate::{
     event::EventName,
@@ -51,12 +50,13 @@ pub(super) async fn read(
         let view = View::of(row).map_err(|error| Failure::from(error).of_read())?;
         let head = view.head()?;
         let beginning = position(view.epoch, view.births)?;
-        if let Some(seen) = seen.filter(|s| is_behind(head, *s) || is_behind(beginning, *s)) {
+        let is_behind = |seen: &Position| head.is_behind(*seen) || beginning.is_behind(*seen);
+        if let Some(seen) = seen.filter(is_behind) {
             store.renew(topic, seen).await?;
         } else if view.is_crowded {
             store.trim(topic).await?;
         } else {
-            store.seen.note(topic, head, None);
+            store.seen.note(topic, head);
             return match &view.log {
                 Some(log) => answer(log, head, from, view.entries),
                 None => Ok(read_empty(head, from)),

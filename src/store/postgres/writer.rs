@@ -130,7 +130,7 @@ impl Writer {
             let answers = mem::take(answers).into_iter().zip(outcomes);
             for ((to, outcome), (topic, _)) in answers.zip(&batch.appends) {
                 if let Ok(Appended::Stored(head) | Appended::Conflict(head)) = outcome {
-                    seen.note(topic, head, None);
+                    seen.note(topic, head);
                 }
                 answer(to, outcome);
             }

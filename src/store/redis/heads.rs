@@ -25,10 +25,7 @@ pub(super) async fn heads(
         let mut found = ask_or_open(store, topics).await?;
         let mut is_behind = false;
         for ((topic, seen), &head) in topics.iter().zip(seen).zip(&found) {
-            if let Some(seen) = seen
-                && seen.epoch() == head.epoch()
-                && seen.offset() > head.offset()
-            {
+            if let Some(seen) = seen.filter(|seen| head.is_behind(*seen)) {
                 store.renew(topic, seen).await?;
                 is_behind = true;
             }
@@ -37,7 +34,7 @@ pub(super) async fn heads(
             found = ask_or_open(store, topics).await?;
         }
         for (topic, &head) in topics.iter().zip(&found) {
-            store.seen.note(topic, head, None);
+            store.seen.note(topic, head);
         }
         heads.append(&mut found);
     }

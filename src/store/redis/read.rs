@@ -54,7 +54,7 @@ pub(super) async fn read(
         ReadFrom::Oldest => Start::Oldest(0),
         ReadFrom::Newest(events) => Start::Newest(events),
     };
-    let average = store.seen.average(topic);
+    let average = store.seen.extra(topic);
     let mut count = average.map_or(FIRST_ENTRIES, |average| {
         entries_in(max_bytes.get(), average)
     });
@@ -106,13 +106,15 @@ async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<Vie
                 continue;
             }
         };
-        if let Some(seen) = seen.filter(|_| view.is_behind(seen)) {
+        if let Some(seen) = seen.filter(|seen| view.is_behind(*seen)) {
             store.renew(topic, seen).await?;
         } else if view.is_beyond_limits() {
             store.trim(topic).await?;
         } else {
-            let average = view.log.as_ref().map(Log::average);
-            store.seen.note(topic, view.head(), average);
+            store.seen.note(topic, view.head());
+            if let Some(log) = &view.log {
+                store.seen.keep(topic, Some(log.average()));
+            }
             return Ok(view);
         }
     }
