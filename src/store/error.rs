@@ -41,6 +41,27 @@ impl StoreError {
     }
 }
 
+/// The error of what was not written by the store that reads it.
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+pub(super) fn damaged(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Damaged, cause)
+}
+
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+pub(super) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, cause)
+}
+
 impl From<StoreErrorKind> for StoreError {
     fn from(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }

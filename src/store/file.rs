@@ -17,14 +17,16 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
     Append, Appended, Epoch, EventStore, NewRecord, Position, Read, ReadFrom, StoreError,
-    StoreErrorKind, Wakes, listeners::Listeners,
+    StoreErrorKind, Wakes,
+    error::{damaged, unavailable},
+    listeners::Listeners,
 };
 use crate::{
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };
 use clock::{Clock, millis};
-use failure::{damaged, failed, unavailable};
+use failure::failed;
 use format::{Log, bucket};
 use read::{Answer, Place, Reading};
 use writer::{FAILED, Request};

@@ -12,10 +12,10 @@ use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind, Wakes,
-    seen::Seen,
+    error::unavailable, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::{Failure, unavailable};
+use failure::Failure;
 use lanes::Lanes;
 use link::Link;
 use message::{Links, Message, encode};

@@ -20,10 +20,10 @@ use tokio::{
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind, Wakes,
-    seen::Seen,
+    error::unavailable, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::{Failure, unavailable};
+use failure::Failure;
 use link::{Link, notification};
 pub use options::PostgresOptions;
 use writer::Request;

@@ -17,10 +17,10 @@ use tokio::time::timeout;
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, StoreError, StoreErrorKind,
-    Wakes, seen::Seen,
+    Wakes, error::unavailable, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::{Fact, Failure};
+use failure::Failure;
 use keys::Keys;
 use link::{Link, Request};
 pub use options::RedisOptions;
@@ -265,8 +265,8 @@ impl EventStore for RedisStore {
         let answer: Result<(String, String), Failure> = library::call(&self.link, &call).await;
         let (what, head) = answer.map_err(Failure::of_append)?;
         let Ok(head) = head.parse() else {
-            let what = Fact(format!("{head:?} is no position"));
-            return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, what));
+            let why = format!("{head:?} is no position");
+            return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, why));
         };
         self.seen.note(topic, head);
         Ok(match what.as_str() {
@@ -291,7 +291,7 @@ impl EventStore for RedisStore {
     async fn watch(&self, wakes: Wakes) -> StoreError {
         match self.listen(&wakes).await {
             Ok(()) => StoreErrorKind::Unavailable.into(),
-            Err(error) => StoreError::new(StoreErrorKind::Unavailable, error),
+            Err(error) => unavailable(error),
         }
     }
 }

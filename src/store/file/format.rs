@@ -2,10 +2,9 @@
 
 use redb::TableDefinition;
 
-use super::failure::damaged;
 use crate::{
     event::EventName,
-    store::{Epoch, NewRecord, Position, RecordKind, StoreError},
+    store::{Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged},
 };
 
 /// The number of this format. A file of another one is refused.

@@ -15,12 +15,15 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 use super::{
     Limits, Published,
     clock::Clock,
-    failure::{damaged, failed, unavailable},
+    failure::failed,
     format::{EPOCH_KEY, FORMAT, FORMAT_KEY, GONE, LIVES, LOGS, Log, META, RECORDS},
     topics::{Tables, Topics, random_epoch},
 };
 use crate::{
-    store::{Epoch, StoreError},
+    store::{
+        Epoch, StoreError,
+        error::{damaged, unavailable},
+    },
     sync::{Arc, Mutex},
     topic_name::TopicName,
 };

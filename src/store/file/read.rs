@@ -30,10 +30,12 @@ use std::num::NonZeroUsize;
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::{
-    failure::{damaged, failed},
+    failure::failed,
     format::{Entry, Log, RECORDS},
 };
-use crate::store::{Epoch, Evicted, Page, Position, Read, ReadFrom, Record, StoreError};
+use crate::store::{
+    Epoch, Evicted, Page, Position, Read, ReadFrom, Record, StoreError, error::damaged,
+};
 
 /// What is known of a topic without looking at records.
 pub(super) struct Place {

@@ -10,11 +10,11 @@ use redb::{ReadTransaction, Table, WriteTransaction};
 use super::{
     Limits, Published,
     clock::millis,
-    failure::{damaged, failed},
+    failure::failed,
     format::{Entry, GONE, LIVES, LOGS, Log, RECORDS, bucket},
 };
 use crate::{
-    store::{Append, Appended, Epoch, Position, RecordKind, StoreError},
+    store::{Append, Appended, Epoch, Position, RecordKind, StoreError, error::damaged},
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };

@@ -9,11 +9,11 @@ use tokio::sync::{
 
 use super::{
     Shared,
-    failure::{failed, unavailable},
+    failure::failed,
     topics::{Tables, Topics},
 };
 use crate::{
-    store::{Append, Appended, NewRecord, StoreError, StoreErrorKind},
+    store::{Append, Appended, NewRecord, StoreError, StoreErrorKind, error::unavailable},
     topic_name::TopicName,
 };
 

@@ -13,11 +13,14 @@ use tokio::{
 
 use super::{
     Core, Limits, Tail,
-    failure::{Failure, unavailable},
+    failure::Failure,
     message::{self, Links, MOST_RECORDS, encode, offset},
 };
 use crate::{
-    store::{Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind},
+    store::{
+        Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind,
+        error::unavailable,
+    },
     sync::{Mutex, lock},
     topic_name::TopicName,
 };

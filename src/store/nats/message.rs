@@ -7,10 +7,9 @@ use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::failure::damaged;
 use crate::{
     event::EventName,
-    store::{Epoch, NewRecord, Position, RecordKind, StoreError},
+    store::{Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged},
 };
 
 /// The header that makes a message one of ours.

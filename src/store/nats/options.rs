@@ -6,10 +6,10 @@ use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 
 use super::{
     Core, Limits, NatsStore, Seen,
-    failure::{Failure, unavailable},
+    failure::Failure,
     link::{Link, is_stream_name},
 };
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, error::unavailable};
 
 /// The settings of a [`NatsStore`].
 ///
@@ -113,9 +113,7 @@ impl NatsOptions {
                 Duration::from_millis(15 << doublings)
             });
         if let Some(credentials) = &self.credentials {
-            options = options
-                .credentials(credentials)
-                .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, error))?;
+            options = options.credentials(credentials).map_err(unavailable)?;
         }
         let addresses: Vec<ServerAddr> = url
             .split(',')
@@ -135,7 +133,7 @@ impl NatsOptions {
         let connecting = Box::pin(options.connect(&addresses[..]));
         let client = connecting.await.map_err(|error| match error.kind() {
             ConnectErrorKind::ServerParse => no_address(),
-            _ => StoreError::new(StoreErrorKind::Unavailable, error),
+            _ => unavailable(error),
         })?;
         let max_bytes = i64::try_from(self.total_bytes).unwrap_or(i64::MAX);
         let link = Link::new(client, self.stream, self.replicas, max_bytes, self.answer);

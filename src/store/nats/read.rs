@@ -7,11 +7,11 @@
 
 use super::{
     ATTEMPTS, Core, Limits, Tail,
-    failure::{Failure, unavailable},
+    failure::Failure,
     message::{self, Entry, Message, sequence_of},
 };
 use crate::{
-    store::{Evicted, Page, Position, Read, ReadFrom, Record, RecordKind},
+    store::{Evicted, Page, Position, Read, ReadFrom, Record, RecordKind, error::unavailable},
     topic_name::TopicName,
 };
 

@@ -1,8 +1,8 @@
 //! Where logs end.
 
-use super::{PostgresStore, failure::Failure, failure::damaged};
+use super::{PostgresStore, failure::Failure};
 use crate::{
-    store::{Epoch, Position, StoreError},
+    store::{Epoch, Position, StoreError, error::damaged},
     topic_name::TopicName,
 };
 

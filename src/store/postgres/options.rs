@@ -6,14 +6,9 @@ use tokio::sync::mpsc;
 use tokio_postgres::Config;
 
 use super::{
-    Limits, PostgresStore,
-    failure::{Failure, unavailable},
-    link::Link,
-    schema::Schema,
-    sequencer,
-    writer::Writer,
+    Limits, PostgresStore, failure::Failure, link::Link, schema::Schema, sequencer, writer::Writer,
 };
-use crate::store::{StoreError, seen::Seen};
+use crate::store::{StoreError, error::unavailable, seen::Seen};
 
 /// How many appends wait before whoever comes next waits for a place.
 const QUEUE: usize = 1024;

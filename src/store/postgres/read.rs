@@ -5,14 +5,13 @@ use std::num::NonZeroUsize;
 use bytestring::ByteString;
 use tokio_postgres::Row;
 
-use super::{
-    PostgresStore,
-    failure::{Failure, damaged, unavailable},
-    heads::position,
-};
+use super::{PostgresStore, failure::Failure, heads::position};
 use crate::{
     event::EventName,
-    store::{Evicted, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
+    store::{
+        Evicted, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind, StoreError,
+        error::{damaged, unavailable},
+    },
     topic_name::TopicName,
 };
 

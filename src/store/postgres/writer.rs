@@ -9,13 +9,14 @@ use tokio::{
 use tokio_postgres::{Row, Statement, types::ToSql};
 
 use super::{
-    failure::{Failure, damaged},
+    failure::Failure,
     heads::position,
     link::{Link, Parameters, Session},
 };
 use crate::{
     store::{
-        Append, Appended, NewRecord, Position, RecordKind, StoreError, StoreErrorKind, seen::Seen,
+        Append, Appended, NewRecord, Position, RecordKind, StoreError, StoreErrorKind,
+        error::damaged, seen::Seen,
     },
     topic_name::TopicName,
 };

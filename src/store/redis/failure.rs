@@ -1,6 +1,6 @@
 //! What went wrong with Redis, and what that means for what was to be stored.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, io};
 
 use redis::{ErrorKind, RedisError};
 
@@ -114,21 +114,4 @@ fn code(error: &RedisError) -> Option<String> {
 
 fn says(error: &RedisError, what: &str) -> bool {
     error.to_string().contains(what)
-}
-
-/// A fact about what Redis holds, or is.
-#[derive(Debug)]
-pub(super) struct Fact(pub(super) String);
-
-impl fmt::Display for Fact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Fact {}
-
-/// The error of data that no function of ours has written.
-pub(super) fn damaged(what: impl Into<String>) -> StoreError {
-    StoreError::new(StoreErrorKind::Damaged, Fact(what.into()))
 }

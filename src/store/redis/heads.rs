@@ -2,13 +2,9 @@
 
 use redis::{RedisError, pipe};
 
-use super::{
-    Keys, RedisStore,
-    failure::{Failure, damaged},
-    link::Request,
-};
+use super::{Keys, RedisStore, failure::Failure, link::Request};
 use crate::{
-    store::{Position, StoreError, StoreErrorKind},
+    store::{Position, StoreError, StoreErrorKind, error::damaged},
     topic_name::TopicName,
 };
 

@@ -6,12 +6,14 @@ use redis::cmd;
 
 use super::{
     RedisStore,
-    failure::{Fact, damaged},
     link::Request,
     view::{Entries, Entry, Log, Range, Reply, Shown, View},
 };
 use crate::{
-    store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError, StoreErrorKind},
+    store::{
+        Page, Position, Read, ReadFrom, Record, RecordKind, StoreError,
+        error::{damaged, unavailable},
+    },
     topic_name::TopicName,
 };
 
@@ -84,9 +86,8 @@ pub(super) async fn read(
             }
         }
     }
-    Err(StoreError::new(
-        StoreErrorKind::Unavailable,
-        Fact("the log has changed too often while it was read".into()),
+    Err(unavailable(
+        "the log has changed too often while it was read",
     ))
 }
 
@@ -118,10 +119,7 @@ async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<Vie
             return Ok(view);
         }
     }
-    Err(StoreError::new(
-        StoreErrorKind::Unavailable,
-        Fact("the log does not become what it should be".into()),
-    ))
+    Err(unavailable("the log does not become what it should be"))
 }
 
 /// The answer for a topic that has no log.

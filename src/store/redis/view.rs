@@ -3,11 +3,11 @@
 use bytestring::ByteString;
 use redis::{Pipeline, pipe};
 
-use super::failure::damaged;
 use crate::{
     event::EventName,
     store::{
         Epoch, Evicted, NewRecord, Position, Record, RecordKind, StoreError,
+        error::damaged,
         redis::{Limits, keys::Keys},
     },
     topic_name::TopicName,
