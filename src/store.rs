@@ -32,6 +32,8 @@ mod postgres;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "file", feature = "nats", feature = "postgres"))]
+mod request;
 #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod seen;
 mod wakes;

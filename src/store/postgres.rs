@@ -13,20 +13,19 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
     select,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind, Wakes,
-    error::unavailable, seen::Seen,
+    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, Wakes, error::unavailable,
+    request::Request, seen::Seen,
 };
 use crate::topic_name::TopicName;
 use failure::Failure;
 use link::{Link, notification};
 pub use options::PostgresOptions;
-use writer::Request;
 
 /// After this long Postgres is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -97,8 +96,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// | `removed` | logs that are gone, and whose records are still to be deleted |
 ///
 /// A record that is inserted past the functions is not taken for one of the log: the next append and
-/// the reading of it are refused as [`Damaged`](StoreErrorKind::Damaged), and what is published to the
-/// topic is held, until somebody deletes it. Records that are deleted are missed as a gap.
+/// the reading of it are refused as [`Damaged`](super::StoreErrorKind::Damaged), and what is published
+/// to the topic is held, until somebody deletes it. Records that are deleted are missed as a gap.
 ///
 /// # What survives
 ///
@@ -215,16 +214,10 @@ impl PostgresStore {
 
 impl EventStore for PostgresStore {
     async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let request = Request {
-            topic: topic.clone(),
-            append,
-            answer,
-        };
+        let (request, answer) = Request::new(topic.clone(), append);
         let sent = self.queue.send(request).await;
         sent.map_err(|_| unavailable("the runtime that the store was connected in has ended"))?;
-        let lost = |lost| Err(StoreError::new(StoreErrorKind::OutcomeUnknown, lost));
-        answered.await.unwrap_or_else(lost)
+        answer.await
     }
 
     async fn read(

@@ -229,10 +229,13 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+pub(super) fn packed_size(records: &[NewRecord]) -> usize {
+    records.iter().map(|record| record.size() + 9).sum()
+}
+
 /// Each record as its kind, the lengths of its name and its data, and these.
 fn packed(records: &[NewRecord]) -> Bytes {
-    let sizes = records.iter().map(|record| record.size() + 9);
-    let mut payload = BytesMut::with_capacity(sizes.sum());
+    let mut payload = BytesMut::with_capacity(packed_size(records));
     let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
     for record in records {
         let name = record.name().map_or("", |name| name.as_str());

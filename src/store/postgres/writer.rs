@@ -2,10 +2,7 @@
 
 use std::{error::Error, mem, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc::Receiver, oneshot},
-    time::timeout,
-};
+use tokio::{sync::mpsc::Receiver, time::timeout};
 use tokio_postgres::{Row, Statement, types::ToSql};
 
 use super::{
@@ -15,63 +12,45 @@ use super::{
 };
 use crate::{
     store::{
-        Append, Appended, NewRecord, Position, RecordKind, StoreError, StoreErrorKind,
-        error::damaged, seen::Seen,
+        Append, Appended, Position, RecordKind, StoreErrorKind,
+        error::damaged,
+        request::{Answer, Asker, Request, refuse, with_waiting},
+        seen::Seen,
     },
     topic_name::TopicName,
 };
 
-/// How many bytes of records one transaction takes; a larger append has one of its own.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How many appends go into one transaction.
 const BATCH: usize = 512;
-
-type Answer = Result<Appended, StoreError>;
-
-pub(super) struct Request {
-    pub(super) topic: TopicName,
-    pub(super) append: Append,
-    pub(super) answer: oneshot::Sender<Answer>,
-}
 
 /// What goes into one transaction.
 struct Batch {
     /// In the order of their topics.
     appends: Vec<(TopicName, Append)>,
-    answers: Vec<oneshot::Sender<Answer>>,
+    askers: Vec<Asker>,
 }
 
 impl Batch {
     fn of(mut requests: Vec<Request>) -> Self {
         // All who write lock topics in this order.
         requests.sort_by(|one, next| one.topic.cmp(&next.topic));
-        let each = requests
-            .into_iter()
-            .map(|r| ((r.topic, r.append), r.answer));
-        let (appends, answers) = each.unzip();
-        Self { appends, answers }
+        let each = requests.into_iter().map(|r| ((r.topic, r.append), r.asker));
+        let (appends, askers) = each.unzip();
+        Self { appends, askers }
     }
 
     fn alone(self) -> impl Iterator<Item = Self> {
-        let each = self.appends.into_iter().zip(self.answers);
-        each.map(|(append, answer)| Self {
+        let each = self.appends.into_iter().zip(self.askers);
+        each.map(|(append, asker)| Self {
             appends: vec![append],
-            answers: vec![answer],
+            askers: vec![asker],
         })
     }
 
     fn refuse(self, failure: Failure) {
         let error = failure.of_append();
-        let kind = error.kind();
-        let error = Arc::new(error);
-        for to in self.answers {
-            answer(to, Err(StoreError::new(kind, Arc::clone(&error))));
-        }
+        refuse(self.askers, error.kind(), &error);
     }
-}
-
-fn answer(to: oneshot::Sender<Answer>, answer: Answer) {
-    // Whoever asked may have gone.
-    drop(to.send(answer));
 }
 
 pub(super) struct Writer {
@@ -91,16 +70,7 @@ impl Writer {
     /// Appends until the store is dropped.
     pub(super) async fn run(mut self, mut queue: Receiver<Request>) {
         while let Some(first) = queue.recv().await {
-            let mut bytes = size(&first.append);
-            let mut requests = vec![first];
-            while bytes < BATCH_BYTES
-                && requests.len() < BATCH
-                && let Ok(request) = queue.try_recv()
-            {
-                bytes += size(&request.append);
-                requests.push(request);
-            }
-            let mut batch = Batch::of(requests);
+            let mut batch = Batch::of(with_waiting(first, &mut queue, BATCH));
             match self.write(&mut batch).await {
                 Ok(()) => {}
                 // All of it was undone, for what may be the fault of one.
@@ -124,16 +94,16 @@ impl Writer {
         let client = &connected.session.client;
         let columns = Columns::of(&batch.appends, &seen);
         let parameters = columns.parameters();
-        let answers = &mut batch.answers;
+        let askers = &mut batch.askers;
         let appending = async {
             let row = client.query_one(&connected.append, &parameters).await?;
             let outcomes = outcomes(&row)?;
-            let answers = mem::take(answers).into_iter().zip(outcomes);
-            for ((to, outcome), (topic, _)) in answers.zip(&batch.appends) {
+            let answers = mem::take(askers).into_iter().zip(outcomes);
+            for ((asker, outcome), (topic, _)) in answers.zip(&batch.appends) {
                 if let Ok(Appended::Stored(head) | Appended::Conflict(head)) = outcome {
                     seen.note(topic, head);
                 }
-                answer(to, outcome);
+                asker.answer(outcome);
             }
             Ok(())
         };
@@ -154,7 +124,7 @@ impl Writer {
         if done.as_ref().is_err_and(|failure| !failure.is_refusal()) {
             self.connected = None;
         }
-        match batch.answers.is_empty() {
+        match batch.askers.is_empty() {
             // Only the wake-ups have failed.
             true => Ok(()),
             false => done,
@@ -190,10 +160,6 @@ pub(super) async fn connect(link: &Link) -> Result<Connected, Failure> {
         Ok(Err(error)) => Err(Failure::NotSent(error.into())),
         Err(elapsed) => Err(Failure::NotSent(elapsed.into())),
     }
-}
-
-fn size(append: &Append) -> usize {
-    append.records().iter().map(NewRecord::size).sum()
 }
 
 /// The parameters of the statement.
