@@ -11,8 +11,8 @@ mod read;
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use super::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind, Wakes,
-    error::unavailable, seen::Seen,
+    Append, Appended, Epoch, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind,
+    Wakes, error::unavailable, seen::Seen,
 };
 use crate::topic_name::TopicName;
 use failure::Failure;
@@ -206,7 +206,7 @@ impl Core {
         let (events, bytes) = last.totals();
         let left = last.ends_at().map(|end| end.saturating_sub(message::now()));
         let links = Links {
-            epoch: lanes::random_epoch(),
+            epoch: Epoch::random(),
             from: last.links.from,
             birth: last.birth(),
             previous: last.head_offset(),

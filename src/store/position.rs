@@ -23,6 +23,12 @@ impl Epoch {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    #[cfg(any(feature = "file", feature = "nats"))]
+    pub(super) fn random() -> Self {
+        // 40 bits keep the ids short.
+        Self(fastrand::u64(..1 << 40))
+    }
 }
 
 /// A place in the log of one topic: directly after the record that has this offset.

@@ -21,15 +21,8 @@ use crate::{
 
 /// How far the first append after an opening jumps ahead at most; see `read.rs`.
 const JUMP: u64 = 1 << 32;
-/// Epochs are short, so that ids are.
-const EPOCHS: u64 = 1 << 40;
 /// How many records of logs that are gone are removed along with one commit.
 const SWEEP: usize = 4096;
-
-/// A random epoch.
-pub(super) fn random_epoch() -> u64 {
-    fastrand::u64(..EPOCHS)
-}
 
 /// What the writer knows of the logs that are committed and of those it is changing.
 ///
@@ -160,7 +153,7 @@ impl Topics {
         self.next_id += 1;
         Ok(Log {
             id,
-            epoch: random_epoch(),
+            epoch: Epoch::random().get(),
             begun_from,
             first: 0,
             head: 0,

@@ -259,7 +259,7 @@ impl Lane {
                 ends: plan.ends,
             },
             None => Links {
-                epoch: random_epoch(),
+                epoch: Epoch::random(),
                 from: known.head.offset(),
                 birth: 0,
                 previous: 0,
@@ -355,10 +355,6 @@ impl Plan {
 
 fn millis(after: Duration) -> u64 {
     u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
-}
-
-pub(super) fn random_epoch() -> Epoch {
-    Epoch::new(fastrand::u64(..1 << 40))
 }
 
 /// Checks what no server has to be asked for.
