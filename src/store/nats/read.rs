@@ -50,11 +50,7 @@ fn read_empty(head: Position, from: ReadFrom) -> Read {
     match from {
         // One that is ahead of it is of a log that is gone: of another life, too.
         ReadFrom::After(position) if position != head => Read::UnknownEpoch(head),
-        _ => Read::Page(Page {
-            start: head,
-            records: Vec::new(),
-            head,
-        }),
+        _ => Read::empty(head),
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn read(
             store.seen.note(topic, head);
             return match &view.log {
                 Some(log) => answer(log, head, from, view.entries),
-                None => Ok(read_empty(head, from)),
+                None => Ok(Read::absent(head, from)),
             };
         }
     }
@@ -136,28 +136,6 @@ impl View {
     }
 }
 
-/// The answer for a topic that has no log.
-fn read_empty(head: Position, from: ReadFrom) -> Read {
-    match from {
-        // An earlier count is from before a log of the bucket, perhaps of this topic, came and went.
-        ReadFrom::After(position)
-            if position.epoch() != head.epoch() || position.offset() < head.offset() =>
-        {
-            Read::UnknownEpoch(head)
-        }
-        ReadFrom::After(position) if position != head => Read::Ahead(head),
-        _ => empty(head),
-    }
-}
-
-fn empty(head: Position) -> Read {
-    Read::Page(Page {
-        start: head,
-        records: Vec::new(),
-        head,
-    })
-}
-
 fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result<Read, StoreError> {
     let at = |offset| Position::new(head.epoch(), offset);
     if let ReadFrom::After(position) = from
@@ -172,7 +150,7 @@ fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result
     }
     let after = log.after.unwrap_or(head.offset());
     if after == head.offset() && entries.offsets.is_empty() {
-        return Ok(empty(head));
+        return Ok(Read::empty(head));
     }
     if after < log.first {
         return Ok(Read::Evicted(Evicted {
@@ -190,7 +168,7 @@ fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result
                 middle: head,
                 missed: None,
             }),
-            _ => empty(head),
+            _ => Read::empty(head),
         });
     }
     let start = match (from, &records[0]) {

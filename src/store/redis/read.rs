@@ -71,7 +71,7 @@ pub(super) async fn read(
         };
         let view = view(store, topic, range).await?;
         let Some(log) = &view.log else {
-            return Ok(read_empty(&view, from));
+            return Ok(Read::absent(view.head(), from));
         };
         count = entries_in(max_bytes.get(), log.average());
         match answer(log, &view.entries, start) {
@@ -122,29 +122,6 @@ async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<Vie
     Err(unavailable("the log does not become what it should be"))
 }
 
-/// The answer for a topic that has no log.
-fn read_empty(view: &View, from: ReadFrom) -> Read {
-    let head = view.head();
-    match from {
-        // An earlier count is from before a log of the bucket, perhaps of this topic, came and went.
-        ReadFrom::After(position)
-            if position.epoch() != head.epoch() || position.offset() < head.offset() =>
-        {
-            Read::UnknownEpoch(head)
-        }
-        ReadFrom::After(position) if position != head => Read::Ahead(head),
-        _ => empty(head),
-    }
-}
-
-fn empty(head: Position) -> Read {
-    Read::Page(Page {
-        start: head,
-        records: Vec::new(),
-        head,
-    })
-}
-
 fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
     let head = log.head();
     // Those that stand in the log, and were not deleted past the functions. One that was added past
@@ -159,7 +136,9 @@ fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
             Answer::Done(Read::Ahead(head))
         }
         // What was added past the functions is met as damage.
-        Start::After(position) if position == head && first.is_none() => Answer::Done(empty(head)),
+        Start::After(position) if position == head && first.is_none() => {
+            Answer::Done(Read::empty(head))
+        }
         Start::After(position) if position.offset() < log.first => {
             Answer::Done(Read::Evicted(log.evicted(position.offset())))
         }
@@ -174,7 +153,7 @@ fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
         Start::Oldest(after) => match first {
             // The first may have gone since its place was found.
             Some(previous) => Answer::Records(log.at(previous.unwrap_or(after).max(after))),
-            None => Answer::Done(empty(head)),
+            None => Answer::Done(Read::empty(head)),
         },
         Start::Newest(events) => match log.newest(events) {
             Some(after) => Answer::Again(Start::Oldest(after)),
