@@ -20,13 +20,14 @@ use super::{
     StoreErrorKind, Wakes,
     error::{damaged, unavailable},
     listeners::Listeners,
+    millis::millis,
     request::Request,
 };
 use crate::{
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };
-use clock::{Clock, millis};
+use clock::Clock;
 use failure::failed;
 use format::{Log, bucket};
 use read::{Answer, Place, Reading};

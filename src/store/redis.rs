@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, StoreError, StoreErrorKind,
-    Wakes, error::unavailable, seen::Seen,
+    Wakes, error::unavailable, millis::millis, seen::Seen,
 };
 use crate::topic_name::TopicName;
 use failure::Failure;
@@ -211,7 +211,12 @@ impl RedisStore {
         let mut call = self.function("tower_sse_append_all");
         call.arg(topic.as_str())
             .arg(text(append.condition()))
-            .arg(append.end_of_life().map(end_of_life).unwrap_or_default())
+            .arg(
+                append
+                    .end_of_life()
+                    .and_then(end_of_life)
+                    .unwrap_or_default(),
+            )
             .arg(text(self.seen.head(topic)))
             .arg(&self.limits.arguments());
         for record in append.records() {
@@ -250,13 +255,10 @@ impl RedisStore {
 }
 
 /// In milliseconds. Beyond a time that Redis can name, it is none.
-fn end_of_life(after: Duration) -> String {
-    const MOST: u128 = 10_u128.pow(14);
-    let millis = after.as_micros().div_ceil(1000);
-    match millis < MOST {
-        true => millis.to_string(),
-        false => String::new(),
-    }
+fn end_of_life(after: Duration) -> Option<String> {
+    const MOST: u64 = 10_u64.pow(14);
+    let millis = Some(millis(after)).filter(|&millis| millis < MOST);
+    millis.map(|millis| millis.to_string())
 }
 
 impl EventStore for RedisStore {

@@ -9,12 +9,13 @@ use redb::{ReadTransaction, Table, WriteTransaction};
 
 use super::{
     Limits, Published,
-    clock::millis,
     failure::failed,
     format::{Entry, GONE, LIVES, LOGS, Log, RECORDS, bucket},
 };
 use crate::{
-    store::{Append, Appended, Epoch, Position, RecordKind, StoreError, error::damaged},
+    store::{
+        Append, Appended, Epoch, Position, RecordKind, StoreError, error::damaged, millis::millis,
+    },
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };

@@ -20,6 +20,7 @@ use crate::{
     store::{
         Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind,
         error::unavailable,
+        millis::millis,
         request::{Answer, Request, refuse},
     },
     sync::{Mutex, lock},
@@ -351,10 +352,6 @@ impl Plan {
         });
         answers.collect()
     }
-}
-
-fn millis(after: Duration) -> u64 {
-    u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 /// Checks what no server has to be asked for.

@@ -1,7 +1,7 @@
 //! What one message of the stream holds: the records of an append, or of several that waited at the
 //! same time, and where they stand in their log.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,7 +9,9 @@ use bytestring::ByteString;
 
 use crate::{
     event::EventName,
-    store::{Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged},
+    store::{
+        Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged, millis::unix_millis,
+    },
 };
 
 /// The header that makes a message one of ours.
@@ -102,7 +104,7 @@ impl Message {
         let time = SystemTime::from(message.time);
         Self::from_parts(
             message.sequence,
-            millis(time),
+            unix_millis(time),
             &message.headers,
             &message.payload,
         )
@@ -221,12 +223,7 @@ pub(super) fn sequence_of(offset: u64) -> u64 {
 }
 
 pub(super) fn now() -> u64 {
-    millis(SystemTime::now())
-}
-
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    unix_millis(SystemTime::now())
 }
 
 pub(super) fn packed_size(records: &[NewRecord]) -> usize {

@@ -9,7 +9,7 @@ use super::{
     failure::Failure,
     link::{Link, is_stream_name},
 };
-use crate::store::{StoreError, error::unavailable};
+use crate::store::{StoreError, error::unavailable, millis::millis};
 
 /// The settings of a [`NatsStore`].
 ///
@@ -56,7 +56,7 @@ impl NatsOptions {
 
     /// Sets the age from which an event is no longer read.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.limits.age = u64::try_from(age.as_micros().div_ceil(1000)).ok();
+        self.limits.age = Some(millis(age));
         self
     }
 

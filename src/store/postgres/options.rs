@@ -8,7 +8,7 @@ use tokio_postgres::Config;
 use super::{
     Limits, PostgresStore, failure::Failure, link::Link, schema::Schema, sequencer, writer::Writer,
 };
-use crate::store::{StoreError, error::unavailable, seen::Seen};
+use crate::store::{StoreError, error::unavailable, millis::millis, seen::Seen};
 
 /// How many appends wait before whoever comes next waits for a place.
 const QUEUE: usize = 1024;
@@ -56,7 +56,7 @@ impl PostgresOptions {
     /// Sets the age from which an event is no longer read.
     pub fn max_age(mut self, age: Duration) -> Self {
         const MOST: i64 = 1 << 53;
-        let millis = i64::try_from(age.as_micros().div_ceil(1000));
+        let millis = i64::try_from(millis(age));
         self.limits.age = millis.ok().filter(|&millis| millis < MOST);
         self
     }

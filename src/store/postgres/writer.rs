@@ -14,6 +14,7 @@ use crate::{
     store::{
         Append, Appended, Position, RecordKind, StoreErrorKind,
         error::damaged,
+        millis::millis,
         request::{Answer, Asker, Request, refuse, with_waiting},
         seen::Seen,
     },
@@ -254,7 +255,7 @@ fn number<T: TryInto<i64>>(number: T) -> i64 {
 
 /// In milliseconds. Beyond ten thousand years, it is none.
 fn end_of_life(after: Duration) -> Option<i64> {
-    let millis = i64::try_from(after.as_micros().div_ceil(1000)).ok()?;
+    let millis = i64::try_from(millis(after)).ok()?;
     (millis < 315_360_000_000_000).then_some(millis)
 }
 

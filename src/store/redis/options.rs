@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use redis::{FromRedisValue, cmd};
 
 use super::{Keys, Limits, Link, RedisStore, Request, Seen, failure::Failure, library};
-use crate::store::{StoreError, error::unavailable};
+use crate::store::{StoreError, error::unavailable, millis::millis};
 
 /// The settings of a [`RedisStore`].
 ///
@@ -58,8 +58,7 @@ impl RedisOptions {
 
     /// Sets the age from which an event is no longer read.
     pub fn max_age(mut self, age: Duration) -> Self {
-        let millis = age.as_micros().div_ceil(1000);
-        self.limits.age = u64::try_from(millis).ok().filter(|&age| age < MOST);
+        self.limits.age = Some(millis(age)).filter(|&age| age < MOST);
         self
     }
 
