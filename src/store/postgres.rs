@@ -132,7 +132,6 @@ pub struct PostgresStore {
     limits: Limits,
     seen: Arc<Seen>,
     queue: mpsc::Sender<Request>,
-    _writer: JoinHandle<()>,
     sequencer: JoinHandle<()>,
 }
 

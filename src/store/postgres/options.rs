@@ -102,10 +102,10 @@ impl PostgresOptions {
             connected: None,
         };
         let (queue, requests) = mpsc::channel(QUEUE);
+        // It ends when its queue is closed, which the store does when it is dropped.
+        tokio::spawn(writer.run(requests));
         Ok(PostgresStore {
             queue,
-            // It ends when the queue does.
-            _writer: tokio::spawn(writer.run(requests)),
             sequencer: tokio::spawn(sequencer::run(link.clone())),
             limits: self.limits,
             link,
