@@ -5,6 +5,7 @@ mod failure;
 mod format;
 mod open;
 mod read;
+mod tables;
 mod topics;
 mod writer;
 

@@ -17,7 +17,8 @@ use super::{
     clock::Clock,
     failure::failed,
     format::{EPOCH_KEY, FORMAT, FORMAT_KEY, GONE, LIVES, LOGS, Log, META, RECORDS},
-    topics::{Tables, Topics},
+    tables::Tables,
+    topics::Topics,
 };
 use crate::{
     store::{

@@ -4,11 +4,7 @@ use std::error::Error;
 
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
-use super::{
-    Shared,
-    failure::failed,
-    topics::{Tables, Topics},
-};
+use super::{Shared, failure::failed, tables::Tables, topics::Topics};
 use crate::{
     store::{
         Append, Appended, StoreError, StoreErrorKind,
