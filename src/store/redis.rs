@@ -20,7 +20,7 @@ use super::{
     Wakes, error::unavailable, millis::millis, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::Failure;
+use failure::{Cause, Failure};
 use keys::Keys;
 use link::{Link, Request};
 pub use options::RedisOptions;
@@ -293,7 +293,7 @@ impl EventStore for RedisStore {
     async fn watch(&self, wakes: Wakes) -> StoreError {
         match self.listen(&wakes).await {
             Ok(()) => StoreErrorKind::Unavailable.into(),
-            Err(error) => unavailable(error),
+            Err(error) => unavailable(Cause(error)),
         }
     }
 }

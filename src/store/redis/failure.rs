@@ -1,6 +1,6 @@
 //! What went wrong with Redis, and what that means for what was to be stored.
 
-use std::{error::Error, io};
+use std::{error::Error, fmt, io};
 
 use redis::{ErrorKind, RedisError};
 
@@ -57,7 +57,7 @@ impl Failure {
     fn into_error(self, kind: StoreErrorKind) -> StoreError {
         match self {
             Self::NotSent(error) => StoreError::new(kind, error),
-            Self::Sent(error) => StoreError::new(kind, error),
+            Self::Sent(error) => StoreError::new(kind, Cause(error)),
         }
     }
 }
@@ -114,4 +114,20 @@ fn code(error: &RedisError) -> Option<String> {
 
 fn says(error: &RedisError, what: &str) -> bool {
     error.to_string().contains(what)
+}
+
+/// An error of the client crate. It says itself what its source says, so it passes that over.
+#[derive(Debug)]
+pub(super) struct Cause(pub(super) RedisError);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()?.source()
+    }
 }

@@ -3,7 +3,7 @@
 use redis::{Cmd, FromRedisValue, cmd};
 
 use super::{
-    failure::Failure,
+    failure::{Cause, Failure},
     link::{Link, Request},
 };
 
@@ -20,7 +20,7 @@ pub(super) async fn call<T: FromRedisValue>(link: &Link, call: &Cmd) -> Result<T
             if let Err(failure) = load(link).await {
                 // Whatever became of the library, the call has done nothing.
                 return Err(match failure {
-                    Failure::Sent(error) => Failure::NotSent(error.into()),
+                    Failure::Sent(error) => Failure::NotSent(Cause(error).into()),
                     not_sent => not_sent,
                 });
             }

@@ -15,7 +15,7 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::failure::{Failure, is_of_connection};
+use super::failure::{Cause, Failure, is_of_connection};
 use crate::sync::{Mutex, lock};
 
 /// After this long without a sign of life a connection is no more.
@@ -82,7 +82,7 @@ impl Link {
             Ok(Ok(manager)) => manager,
             Ok(Err(error)) => {
                 self.forget(generation);
-                return Err(Failure::NotSent(error.into()));
+                return Err(Failure::NotSent(Cause(error).into()));
             }
             Err(elapsed) => {
                 self.forget(generation);

@@ -4,7 +4,11 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use redis::{FromRedisValue, cmd};
 
-use super::{Keys, Limits, Link, RedisStore, Request, Seen, failure::Failure, library};
+use super::{
+    Keys, Limits, Link, RedisStore, Request, Seen,
+    failure::{Cause, Failure},
+    library,
+};
 use crate::store::{StoreError, error::unavailable, millis::millis};
 
 /// The settings of a [`RedisStore`].
@@ -96,7 +100,8 @@ impl RedisOptions {
         if self.prefix.is_empty() || self.prefix.contains('#') {
             return Err(unavailable("the prefix is empty or has a # in it"));
         }
-        let link = Link::new(url, &self.sentinels.0, self.answer).map_err(unavailable)?;
+        let link = Link::new(url, &self.sentinels.0, self.answer)
+            .map_err(|error| unavailable(Cause(error)))?;
         check_server(&link).await?;
         library::load(&link).await.map_err(Failure::of_read)?;
         let store = RedisStore {
