@@ -24,6 +24,7 @@ use super::{
 };
 use crate::topic_name::TopicName;
 use failure::Failure;
+use heads::numbers;
 use link::{Link, notification};
 pub use options::PostgresOptions;
 
@@ -170,8 +171,7 @@ impl PostgresStore {
     async fn renew(&self, topic: &TopicName, seen: Position) -> Result<(), StoreError> {
         tracing::warn!(%topic, %seen, "Postgres has gone back to before this position");
         let renew = self.link.schema.fill("select {s}.renew($1, $2, $3)");
-        let epoch = seen.epoch().get().cast_signed();
-        let offset = i64::try_from(seen.offset()).unwrap_or(i64::MAX);
+        let (epoch, offset) = numbers(seen);
         let parameters: link::Parameters<'_> = &[&topic.as_str(), &epoch, &offset];
         let renewed = self.link.query(&renew, parameters).await;
         renewed.map(drop).map_err(Failure::of_read)

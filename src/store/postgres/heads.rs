@@ -59,3 +59,13 @@ pub(super) fn position(epoch: i64, offset: i64) -> Result<Position, StoreError> 
         Err(_) => Err(damaged(format!("{offset} is no offset"))),
     }
 }
+
+/// The numbers of a position, as a row has them.
+pub(super) fn numbers(position: Position) -> (i64, i64) {
+    let epoch = position.epoch().get().cast_signed();
+    (epoch, number(position.offset()))
+}
+
+pub(super) fn number<T: TryInto<i64>>(number: T) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}

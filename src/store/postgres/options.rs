@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::Config;
 
 use super::{
-    Limits, PostgresStore, failure::Failure, link::Link, schema::Schema, sequencer, writer::Writer,
+    Limits, PostgresStore, failure::Failure, heads::number, link::Link, schema::Schema, sequencer,
+    writer::Writer,
 };
 use crate::store::{StoreError, error::unavailable, millis::millis, seen::Seen};
 
@@ -43,13 +44,13 @@ impl PostgresOptions {
 
     /// Sets how many events a topic retains at most.
     pub fn max_events(mut self, events: NonZeroUsize) -> Self {
-        self.limits.events = i64::try_from(events.get()).unwrap_or(i64::MAX);
+        self.limits.events = number(events.get());
         self
     }
 
     /// Sets how many bytes of names and data a topic retains at most. A larger record is refused.
     pub fn max_bytes(mut self, bytes: NonZeroUsize) -> Self {
-        self.limits.bytes = i64::try_from(bytes.get()).unwrap_or(i64::MAX);
+        self.limits.bytes = number(bytes.get());
         self
     }
 

@@ -5,7 +5,11 @@ use std::num::NonZeroUsize;
 use bytestring::ByteString;
 use tokio_postgres::Row;
 
-use super::{PostgresStore, failure::Failure, heads::position};
+use super::{
+    PostgresStore,
+    failure::Failure,
+    heads::{self, numbers, position},
+};
 use crate::{
     event::EventName,
     store::{
@@ -27,16 +31,15 @@ pub(super) async fn read(
     from: ReadFrom,
     max_bytes: NonZeroUsize,
 ) -> Result<Read, StoreError> {
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let (epoch, number) = match from {
-        ReadFrom::After(position) => (
-            Some(position.epoch().get().cast_signed()),
-            number(position.offset()),
-        ),
+        ReadFrom::After(position) => {
+            let (epoch, offset) = numbers(position);
+            (Some(epoch), offset)
+        }
         ReadFrom::Oldest => (None, i64::MAX),
-        ReadFrom::Newest(events) => (None, number(events)),
+        ReadFrom::Newest(events) => (None, heads::number(events)),
     };
-    let max_bytes = i64::try_from(max_bytes.get()).map_or(MOST_BYTES, |max| max.min(MOST_BYTES));
+    let max_bytes = heads::number(max_bytes.get()).min(MOST_BYTES);
     for _ in 0..ATTEMPTS {
         let seen = store.seen.head(topic);
         let parameters: super::link::Parameters<'_> =

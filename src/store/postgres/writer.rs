@@ -7,7 +7,7 @@ use tokio_postgres::{Row, Statement, types::ToSql};
 
 use super::{
     failure::Failure,
-    heads::position,
+    heads::{number, numbers, position},
     link::{Link, Parameters, Session},
 };
 use crate::{
@@ -193,15 +193,15 @@ impl<'a> Columns<'a> {
     }
 
     fn push(&mut self, topic: &'a TopicName, append: &'a Append, seen: Option<Position>, at: i32) {
-        let epoch = |position: Position| position.epoch().get().cast_signed();
-        let offset = |position: Position| number(position.offset());
+        let (while_epoch, while_offset) = append.condition().map(numbers).unzip();
+        let (seen_epoch, seen_offset) = seen.map(numbers).unzip();
         self.topics.push(topic.as_str());
-        self.while_epochs.push(append.condition().map(epoch));
-        self.while_offsets.push(append.condition().map(offset));
+        self.while_epochs.push(while_epoch);
+        self.while_offsets.push(while_offset);
         self.gone_after
             .push(append.end_of_life().and_then(end_of_life));
-        self.seen_epochs.push(seen.map(epoch));
-        self.seen_offsets.push(seen.map(offset));
+        self.seen_epochs.push(seen_epoch);
+        self.seen_offsets.push(seen_offset);
         let (mut count, mut events, mut bytes, mut largest) = (0, 0, 0, 0);
         for (record, at_number) in append.records().iter().zip(1..) {
             let size = number(record.size());
@@ -247,10 +247,6 @@ impl<'a> Columns<'a> {
             &self.datas,
         ]
     }
-}
-
-fn number<T: TryInto<i64>>(number: T) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
 }
 
 /// In milliseconds. Beyond ten thousand years, it is none.
