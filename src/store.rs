@@ -1,4 +1,4 @@
-//! The log behind a topic: what a store is, and the store in memory.
+//! The log behind a topic: what a store is, and the stores of this crate.
 //!
 //! A store keeps one ordered, append-only log per topic. [`EventStore`] is the whole contract; a
 //! [`Hub`](crate::Hub) does the rest, and does it the same over every store.
