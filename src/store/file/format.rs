@@ -2,6 +2,7 @@
 
 use redb::TableDefinition;
 
+use super::wide;
 use crate::{
     event::EventName,
     store::{Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged},
@@ -171,7 +172,7 @@ const END: u8 = 3;
 impl Entry<'_> {
     /// The bytes of the texts.
     pub(super) fn text(&self) -> u64 {
-        size_of_text(self.data.len() + self.name.map_or(0, str::len))
+        wide(self.data.len() + self.name.map_or(0, str::len))
     }
 
     pub(super) fn is_event(&self) -> bool {
@@ -273,8 +274,4 @@ fn checksum(log: u64, offset: u64, rest: &[u8]) -> u32 {
     hasher.update(&offset.to_be_bytes());
     hasher.update(rest);
     hasher.finalize()
-}
-
-fn size_of_text(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
