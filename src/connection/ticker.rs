@@ -1,13 +1,11 @@
 //! The clock that all connections of a runtime share.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::LazyLock,
-    task::Waker,
-    time::Duration,
-};
+mod alarms;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 
-use slab::Slab;
+use std::{collections::HashMap, sync::LazyLock, task::Waker, time::Duration};
+
 use tokio::{
     runtime::{self, Handle},
     sync::Notify,
@@ -16,13 +14,10 @@ use tokio::{
 };
 
 use crate::{
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
-        lock,
-    },
+    sync::{Arc, Mutex, Weak, lock},
     waker_id::WakerId,
 };
+use alarms::Alarms;
 
 /// One task and one timer for all alarms of a runtime, in place of a timer for each.
 ///
@@ -32,19 +27,10 @@ use crate::{
 struct Ticker {
     runtime: runtime::Id,
     birth: Instant,
-    /// All alarms up to this time, in milliseconds since the birth, have gone off; `u64::MAX` when
-    /// the ticker has ended. Changes under the lock of the alarms only.
-    gone_off: AtomicU64,
-    alarms: Mutex<Alarms>,
+    /// In milliseconds since the birth.
+    alarms: Alarms,
     changed: std::sync::Arc<Notify>,
     task: Mutex<Option<AbortHandle>>,
-}
-
-#[derive(Debug, Default)]
-struct Alarms {
-    wakers: Slab<Waker>,
-    /// When which of them is to be woken, in milliseconds since the birth.
-    times: BTreeSet<(u64, usize)>,
 }
 
 static TICKERS: LazyLock<Mutex<HashMap<runtime::Id, Weak<Ticker>>>> = LazyLock::new(Mutex::default);
@@ -60,8 +46,7 @@ impl Ticker {
         let ticker = Arc::new(Self {
             runtime: handle.id(),
             birth: Instant::now(),
-            gone_off: AtomicU64::new(0),
-            alarms: Mutex::default(),
+            alarms: Alarms::default(),
             changed: std::sync::Arc::default(),
             task: Mutex::default(),
         });
@@ -77,32 +62,14 @@ impl Ticker {
     /// The first millisecond that is not before `at`.
     fn millis(&self, at: Instant) -> u64 {
         let after = at.saturating_duration_since(self.birth);
-        // The largest number says that the ticker has ended.
-        u64::try_from(after.as_nanos().div_ceil(1_000_000))
-            .map_or(u64::MAX - 1, |millis| millis.clamp(1, u64::MAX - 1))
+        let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000));
+        millis.unwrap_or(u64::MAX).clamp(1, Alarms::LAST)
     }
 
     /// When the next alarm goes off.
     fn next(&self) -> Option<Instant> {
-        let (millis, _) = *lock(&self.alarms).times.first()?;
-        self.birth.checked_add(Duration::from_millis(millis))
-    }
-
-    /// Wakes all whose time has come, in whole milliseconds.
-    fn go_off(&self, millis: u64) {
-        let mut wakers = Vec::new();
-        {
-            let mut alarms = lock(&self.alarms);
-            self.gone_off.fetch_max(millis, Ordering::Release);
-            while let Some(&(at, key)) = alarms.times.first()
-                && at <= millis
-            {
-                alarms.times.pop_first();
-                wakers.extend(alarms.wakers.get(key).cloned());
-            }
-        }
-        // Not under the lock: a waker may run anything.
-        wakers.into_iter().for_each(Waker::wake);
+        let after = Duration::from_millis(self.alarms.next()?);
+        self.birth.checked_add(after)
     }
 }
 
@@ -115,7 +82,7 @@ async fn run(ticker: &Weak<Ticker>, changed: &Notify) {
                 () = sleep_until(at) => {
                     let Some(ticker) = ticker.upgrade() else { return };
                     let age = ticker.birth.elapsed().as_millis();
-                    ticker.go_off(u64::try_from(age).unwrap_or(u64::MAX - 1));
+                    ticker.alarms.go_off(u64::try_from(age).unwrap_or(Alarms::LAST));
                 }
             },
         }
@@ -136,7 +103,7 @@ impl Drop for Ended {
                 tickers.remove(&ticker.runtime);
             }
             drop(tickers);
-            ticker.go_off(u64::MAX);
+            ticker.alarms.end();
         }
     }
 }
@@ -171,11 +138,7 @@ impl Alarm {
     pub(super) fn set(at: Instant, waker: &Waker) -> Self {
         let ticker = Ticker::current();
         let at = ticker.millis(at);
-        let mut alarms = lock(&ticker.alarms);
-        let is_next = alarms.times.first().is_none_or(|(first, _)| at < *first);
-        let key = alarms.wakers.insert(waker.clone());
-        alarms.times.insert((at, key));
-        drop(alarms);
+        let (key, is_next) = ticker.alarms.set(at, waker);
         if is_next {
             ticker.changed.notify_one();
         }
@@ -187,22 +150,14 @@ impl Alarm {
         }
     }
 
-    /// Whether this waker is still to be woken.
-    ///
-    /// Takes no lock. Where the alarm has not gone off by what is seen here, it does so later, in a
-    /// critical section that takes the waker that is there, which is this one.
+    /// Whether this waker is still to be woken. Takes no lock.
     pub(super) fn is_set(&self, waker: &Waker) -> bool {
-        self.ticker.gone_off.load(Ordering::Acquire) < self.at && self.waker == WakerId::of(waker)
+        !self.ticker.alarms.has_gone_off(self.at) && self.waker == WakerId::of(waker)
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let mut alarms = lock(&self.ticker.alarms);
-        alarms.times.remove(&(self.at, self.key));
-        let waker = alarms.wakers.try_remove(self.key);
-        drop(alarms);
-        // Not under the lock: dropping a waker may run anything.
-        drop(waker);
+        self.ticker.alarms.remove(self.at, self.key);
     }
 }

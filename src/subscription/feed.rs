@@ -1,8 +1,9 @@
 //! What one process knows of a topic that somebody follows.
 
-use std::{mem, num::NonZeroUsize, task::Waker};
+use std::{mem, num::NonZeroUsize, task::Waker, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     feeds::Feeds,
@@ -28,6 +29,8 @@ pub(super) struct Feed {
     pub(super) topic: TopicName,
     pub(super) feeds: Arc<Feeds>,
     window_events: NonZeroUsize,
+    /// For how long events wait to be sent together.
+    flush_window: Duration,
     /// Apart from the window, so that who publishes does not wait for those who read.
     reading: Mutex<Reading>,
     /// How often all who wait were woken; changes under the lock of the state only.
@@ -39,6 +42,8 @@ pub(super) struct Feed {
 struct State {
     /// `None` until the reader has learned where the log ends.
     window: Option<Window>,
+    /// When events were pushed last, where they wait to be sent together.
+    flushed: Option<Instant>,
     /// Whether the store has not answered for so long that followers give up.
     unavailable: bool,
     slots: Slots,
@@ -92,6 +97,7 @@ pub(super) enum Polled {
 impl Feed {
     pub(super) fn new(topic: TopicName, feeds: &Arc<Feeds>) -> Self {
         Self {
+            flush_window: feeds.flush_window(&topic),
             topic,
             feeds: Arc::clone(feeds),
             window_events: feeds.window_events(),
@@ -99,6 +105,7 @@ impl Feed {
             rounds: AtomicU64::new(1),
             state: Mutex::new(State {
                 window: None,
+                flushed: None,
                 unavailable: false,
                 slots: Slots::default(),
             }),
@@ -153,11 +160,22 @@ impl Feed {
         again
     }
 
+    /// Until when the reader waits for more to be sent together; the first event after a silence does
+    /// not wait.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        let flushed = lock(&self.state).flushed?;
+        flushed.checked_add(self.flush_window)
+    }
+
     /// Takes what the reader has read.
     pub(super) fn push(&self, page: &Page) {
-        self.change(|state| match &mut state.window {
-            Some(window) => window.push(page),
-            None => state.window = Some(Window::new(page.start, self.window_events)),
+        let flushed = (!self.flush_window.is_zero()).then(Instant::now);
+        self.change(|state| {
+            state.flushed = flushed;
+            match &mut state.window {
+                Some(window) => window.push(page),
+                None => state.window = Some(Window::new(page.start, self.window_events)),
+            }
         });
     }
 
@@ -296,6 +314,7 @@ impl Listener {
             window,
             slots,
             unavailable,
+            ..
         } = &mut *state;
         let unavailable = *unavailable;
         let mut arm = || {
