@@ -4,6 +4,7 @@ mod body;
 mod middleware;
 
 use std::{
+    any::Any,
     convert::Infallible,
     future::{Ready, ready},
 };
@@ -11,7 +12,7 @@ use std::{
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError,
     body::BoxBody,
-    dev::Payload,
+    dev::{Extensions, Payload},
     error::ErrorInternalServerError,
     http::{
         ConnectionType, Method, StatusCode, Version,
@@ -20,8 +21,8 @@ use actix_web::{
 };
 
 use crate::{
-    connection::Settings, head, last_event_id::LastEventId, layer::Grant, sse::Sse,
-    subscription::InvalidTopics, topic_name::InvalidTopicName,
+    connection::Settings, head, last_event_id::LastEventId, layer::Grant, socket::tune_socket,
+    sse::Sse, subscription::InvalidTopics, topic_name::InvalidTopicName,
 };
 pub use body::ActixBody;
 pub use middleware::SseMiddleware;
@@ -46,6 +47,27 @@ impl<S: 'static> Responder for Sse<S> {
         complete(&mut response, request.version());
         response.extensions_mut().insert(settings);
         response
+    }
+}
+
+/// Sets the options of a connection that event streams are sent over, as
+/// [`tune_socket`](crate::tune_socket) does. It is for `HttpServer::on_connect`:
+///
+/// ```
+/// # use actix_web::{App, HttpServer};
+/// # fn example() -> std::io::Result<()> {
+/// use tower_sse::tune_actix_socket;
+///
+/// let server = HttpServer::new(|| App::new()).on_connect(tune_actix_socket);
+/// # drop(server.bind("127.0.0.1:0")?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Connections with TLS have another type; for them give the `TcpStream` inside to `tune_socket`.
+pub fn tune_actix_socket(socket: &dyn Any, _data: &mut Extensions) {
+    if let Some(socket) = socket.downcast_ref() {
+        tune_socket(socket);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod flush;
 mod heartbeat;
+mod ticker;
 
 use std::{
     any::Any,
@@ -28,13 +29,16 @@ pub(crate) const HYPER_BUFFER: usize = 448 * 1024;
 
 /// What a connection sends: bytes of an event stream, however they are made.
 pub(crate) trait Source {
-    /// Whether the bytes are somebody else's, cut anywhere. Those of ours are whole blocks.
-    const FOREIGN: bool;
-
     fn poll_bytes(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BoxError>>>;
+
+    /// What follows the lines, where the bytes are somebody else's, cut anywhere. Those of ours are
+    /// whole blocks.
+    fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
+        None
+    }
 }
 
 /// The settings of a connection. Its response carries the cell, and a layer fills it in before the
@@ -69,11 +73,7 @@ pin_project! {
     pub(crate) struct Connection<S> {
         #[pin]
         source: Option<S>,
-        #[pin]
         heartbeat: Heartbeat,
-        settings: Settings,
-        retry: Option<Duration>,
-        scanner: LineScanner,
         write_buffer: usize,
         phase: Phase,
     }
@@ -81,9 +81,12 @@ pin_project! {
 
 #[derive(Debug)]
 enum Phase {
-    Opening,
-    Open,
-    Failing(Flush),
+    Opening(Settings),
+    Open {
+        /// What goes out with the first event.
+        retry: Option<Duration>,
+    },
+    Failing(Box<Flush>),
     Ended,
 }
 
@@ -93,11 +96,8 @@ impl<S: Source> Connection<S> {
         Self {
             source: Some(source),
             heartbeat: Heartbeat::new(None),
-            settings,
-            retry: None,
-            scanner: LineScanner::default(),
             write_buffer,
-            phase: Phase::Opening,
+            phase: Phase::Opening(settings),
         }
     }
 
@@ -113,19 +113,18 @@ impl<S: Source> Connection<S> {
         let mut this = self.project();
         loop {
             match this.phase {
-                Phase::Opening => {
-                    let decoration = this.settings.get();
-                    *this.retry = decoration.retry;
-                    this.heartbeat.set(Heartbeat::new(decoration.heartbeat));
-                    this.heartbeat.as_mut().sent();
-                    *this.phase = Phase::Open;
+                Phase::Opening(settings) => {
+                    let Decoration { heartbeat, retry } = settings.get();
+                    *this.heartbeat = Heartbeat::new(heartbeat);
+                    *this.phase = Phase::Open { retry };
                     return Poll::Ready(Some(Ok(Bytes::from_static(COMMENT_LINE))));
                 }
-                Phase::Open => match poll_source(this.source.as_mut(), cx) {
+                Phase::Open { retry } => match poll_source(this.source.as_mut(), cx) {
                     Poll::Ready(Some(Ok(bytes))) => {
-                        let bytes = decorate::<S>(bytes, this.scanner, this.retry);
+                        let scanner = this.source.as_mut().as_pin_mut().and_then(S::scanner);
+                        let bytes = decorate(bytes, scanner, retry);
                         if !bytes.is_empty() {
-                            this.heartbeat.as_mut().sent();
+                            this.heartbeat.sent();
                             return Poll::Ready(Some(Ok(bytes)));
                         }
                     }
@@ -136,11 +135,12 @@ impl<S: Source> Connection<S> {
                     Poll::Ready(Some(Err(error))) => {
                         tracing::error!(error = &*error as &dyn Error, "event stream has failed");
                         drop_caught(this.source.as_mut());
-                        *this.phase = Phase::Failing(Flush::Begin);
+                        *this.phase = Phase::Failing(Box::new(Flush::Begin));
                     }
                     Poll::Pending => {
-                        ready!(this.heartbeat.as_mut().poll(cx));
-                        if !S::FOREIGN || this.scanner.at_line_start() {
+                        ready!(this.heartbeat.poll(cx));
+                        let scanner = this.source.as_mut().as_pin_mut().and_then(S::scanner);
+                        if scanner.is_none_or(|scanner| scanner.at_line_start()) {
                             return Poll::Ready(Some(Ok(Bytes::from_static(COMMENT_LINE))));
                         }
                     }
@@ -159,17 +159,17 @@ impl<S: Source> Connection<S> {
 }
 
 /// Puts the reconnection time in with the first event, and follows where lines start.
-fn decorate<S: Source>(
+fn decorate(
     mut chunk: Bytes,
-    scanner: &mut LineScanner,
+    scanner: Option<&mut LineScanner>,
     retry: &mut Option<Duration>,
 ) -> Bytes {
-    if !S::FOREIGN {
+    let Some(scanner) = scanner else {
         return match retry.take() {
             Some(retry) => [&retry_line(retry), &*chunk].concat().into(),
             None => chunk,
         };
-    }
+    };
     let held = scanner.strip_bom(&mut chunk);
     if !held.is_empty() {
         chunk = [held, &chunk].concat().into();

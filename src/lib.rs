@@ -67,11 +67,13 @@ mod head;
 mod hub;
 mod last_event_id;
 mod layer;
+mod socket;
 mod sse;
 pub mod store;
 mod subscription;
 mod sync;
 mod topic_name;
+mod waker_id;
 mod wire;
 
 pub use connection::StreamFailed;
@@ -85,13 +87,14 @@ pub use last_event_id::LastEventId;
 pub use layer::{
     Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, SseLayer, SseService,
 };
+pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
 pub use subscription::{IntoTopicName, InvalidTopics, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 
 #[cfg(feature = "actix")]
-pub use actix::{ActixBody, SseMiddleware};
+pub use actix::{ActixBody, SseMiddleware, tune_actix_socket};
 
 /// The code of the README compiles.
 #[cfg(all(doctest, feature = "axum", feature = "actix"))]

@@ -108,7 +108,7 @@ impl<S> Sse<S> {
         let source = Polled {
             stream: self.stream,
             poll: self.poll,
-            end: None,
+            failure: None,
         };
         Connection::new(source, settings, write_buffer)
     }
@@ -195,14 +195,21 @@ pin_project! {
         #[pin]
         stream: S,
         poll: Poller<S>,
-        // How the stream has ended, while events that came before are on their way.
-        end: Option<Result<(), BoxError>>,
+        // Why the stream has ended, while events that came before are on their way.
+        failure: Option<Box<BoxError>>,
     }
 }
 
-impl<S> Source for Polled<S> {
-    const FOREIGN: bool = false;
+/// In place of a stream that has ended, and must not be polled again.
+fn poll_ended<S>(
+    _stream: Pin<&mut S>,
+    _cx: &mut Context<'_>,
+    _out: &mut Vec<u8>,
+) -> Poll<Option<Result<Piece, BoxError>>> {
+    Poll::Ready(None)
+}
 
+impl<S> Source for Polled<S> {
     /// Joins the blocks of all events that the stream has at the moment.
     fn poll_bytes(
         self: Pin<&mut Self>,
@@ -210,22 +217,27 @@ impl<S> Source for Polled<S> {
     ) -> Poll<Option<Result<Bytes, BoxError>>> {
         let mut this = self.project();
         let mut out = Vec::new();
-        while this.end.is_none() && out.len() < MAX_CHUNK {
+        while this.failure.is_none() && out.len() < MAX_CHUNK {
             // Caught here, too, since a panic must not take the events before it along.
             match caught(|| (this.poll)(this.stream.as_mut(), cx, &mut out)) {
                 Poll::Ready(Some(Ok(Piece::Written))) => {}
                 Poll::Ready(Some(Ok(Piece::Joined(blocks)))) => {
                     return Poll::Ready(Some(Ok(blocks)));
                 }
-                Poll::Ready(Some(Err(error))) => *this.end = Some(Err(error)),
-                Poll::Ready(None) => *this.end = Some(Ok(())),
+                Poll::Ready(Some(Err(error))) => {
+                    *this.poll = poll_ended;
+                    *this.failure = Some(Box::new(error));
+                }
+                Poll::Ready(None) => {
+                    *this.poll = poll_ended;
+                    break;
+                }
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
         }
         if out.is_empty() {
-            let end = this.end.replace(Ok(()));
-            return Poll::Ready(end.and_then(Result::err).map(Err));
+            return Poll::Ready(this.failure.take().map(|error| Err(*error)));
         }
         Poll::Ready(Some(Ok(out.into())))
     }

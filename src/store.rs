@@ -1,4 +1,4 @@
-//! The log behind a topic: what a store is, and the store in memory.
+//! The log behind a topic: what a store is, and the stores of this crate.
 //!
 //! A store keeps one ordered, append-only log per topic. [`EventStore`] is the whole contract; a
 //! [`Hub`](crate::Hub) does the rest, and does it the same over every store.
@@ -24,6 +24,13 @@ mod error;
 mod file;
 mod listeners;
 mod memory;
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+mod millis;
 #[cfg(feature = "nats")]
 mod nats;
 mod position;
@@ -32,7 +39,9 @@ mod postgres;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "file", feature = "nats", feature = "postgres"))]
+mod request;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod seen;
 mod wakes;
 

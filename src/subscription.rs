@@ -81,28 +81,30 @@ pub enum Start {
 /// Polling it outside of a Tokio runtime panics, as Tokio's own types do.
 #[must_use]
 pub struct Subscription {
+    following: Following,
+    filter: Option<Box<Filter>>,
+    priming: bool,
+}
+
+/// An open stream is mostly one follower at its window, so all else is boxed.
+enum Following {
+    NotYet(Box<Plan>),
+    One(Follower),
+    Several(Box<Several>),
+}
+
+/// How to begin.
+struct Plan {
     feeds: Arc<Feeds>,
     topics: Topics,
     last: LastEventId,
     start: Start,
-    priming: bool,
-    filter: Option<Filter>,
-    /// How many events in a row the filter has kept back; `None` while the client has no position.
-    skipped: Option<usize>,
-    following: Following,
 }
 
-type Filter = Box<dyn FnMut(Event) -> Option<Event> + Send>;
-
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most follow one topic, and none should pay for a box"
-)]
-enum Following {
-    NotYet,
-    One(Follower),
-    Several(Box<Several>),
+struct Filter {
+    map: Box<dyn FnMut(Event) -> Option<Event> + Send>,
+    /// How many events in a row were kept back; `None` while the client has no position.
+    skipped: Option<usize>,
 }
 
 impl Subscription {
@@ -111,20 +113,22 @@ impl Subscription {
 
     pub(crate) fn new(feeds: Arc<Feeds>, topics: Topics, last: LastEventId) -> Self {
         Self {
-            feeds,
-            topics,
-            skipped: (last != LastEventId::Absent).then_some(0),
-            last,
-            start: Start::Live,
-            priming: true,
+            following: Following::NotYet(Box::new(Plan {
+                feeds,
+                topics,
+                last,
+                start: Start::Live,
+            })),
             filter: None,
-            following: Following::NotYet,
+            priming: true,
         }
     }
 
     /// Sets where a client begins that has no usable last event id.
     pub fn start(mut self, start: Start) -> Self {
-        self.start = start;
+        if let Following::NotYet(plan) = &mut self.following {
+            plan.start = start;
+        }
         self
     }
 
@@ -141,10 +145,15 @@ impl Subscription {
         mut self,
         mut map: impl FnMut(Event) -> Option<Event> + Send + 'static,
     ) -> Self {
-        self.filter = Some(match self.filter.take() {
-            Some(mut first) => Box::new(move |event| first(event).and_then(&mut map)),
+        let map: Box<dyn FnMut(Event) -> Option<Event> + Send> = match self.filter.take() {
+            Some(first) => {
+                let mut first = first.map;
+                Box::new(move |event| first(event).and_then(&mut map))
+            }
             None => Box::new(map),
-        });
+        };
+        let skipped = self.has_last_id().then_some(0);
+        self.filter = Some(Box::new(Filter { map, skipped }));
         self
     }
 
@@ -164,6 +173,13 @@ impl Subscription {
         Events {
             subscription: self,
             ready: VecDeque::new(),
+        }
+    }
+
+    fn has_last_id(&self) -> bool {
+        match &self.following {
+            Following::NotYet(plan) => plan.last != LastEventId::Absent,
+            _ => true,
         }
     }
 
@@ -193,11 +209,11 @@ impl Subscription {
 
     /// Returns what comes next, with the number of its topic.
     fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<(usize, Step)>> {
-        if let Following::NotYet = self.following {
-            self.following = self.begin();
+        if let Following::NotYet(plan) = &self.following {
+            self.following = plan.begin(self.priming);
         }
         match &mut self.following {
-            Following::NotYet => Poll::Ready(None),
+            Following::NotYet(_) => Poll::Ready(None),
             Following::One(follower) => {
                 let step = ready!(follower.poll_step(cx, joined));
                 Poll::Ready(step.map(|step| (0, step)))
@@ -206,55 +222,23 @@ impl Subscription {
         }
     }
 
-    fn begin(&self) -> Following {
-        let last = match (&self.last, &self.start) {
-            (LastEventId::Absent, Start::After(id)) => &LastEventId::Id(id.as_str().into()),
-            (last, _) => last,
-        };
-        let follower = |(name, head): &(TopicName, Option<Position>), resume| {
-            let begin = match self.start {
-                Start::Live | Start::After(_) => Begin::Live(*head),
-                Start::Newest(events) => Begin::Newest(events),
-                Start::All => Begin::Oldest,
-            };
-            let mut follower = Follower::new(Arc::clone(&self.feeds), name.clone(), resume, begin);
-            if !self.priming {
-                follower.without_priming();
-            }
-            follower
-        };
-        match &self.topics {
-            Topics::One(topic) => {
-                let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
-                Following::One(follower(topic, several::resume(last, &tagged)[0]))
-            }
-            Topics::Several(topics) => {
-                let tagged: Vec<_> = topics
-                    .iter()
-                    .map(|(name, _)| (name.clone(), Tag::of(name)))
-                    .collect();
-                let resumes = several::resume(last, &tagged);
-                let followers = topics.iter().zip(resumes);
-                Following::Several(Box::new(Several::new(
-                    followers.map(|(topic, resume)| follower(topic, resume)),
-                    tagged.into_iter().map(|(_, tag)| tag).collect(),
-                )))
-            }
-        }
-    }
-
     /// Hands on the events of a step, filtered.
     fn on_step(&mut self, topic: usize, step: Step, mut take: impl FnMut(Event)) {
-        let name = self.topics.name(topic).clone();
-        let several = matches!(self.following, Following::Several(_));
+        let name = match &self.following {
+            Following::NotYet(_) => return,
+            Following::One(follower) => follower.topic(),
+            Following::Several(several) => several.topic(topic),
+        };
+        let name = name.clone();
         match step {
             Step::Joined(_) => debug_assert!(false, "blocks are not asked for here"),
             Step::Open(at) => {
-                self.skipped = Some(0);
+                self.sent();
                 take(self.control(open(), topic, at));
             }
             Step::Gap(missing, at) => {
-                self.skipped = Some(0);
+                self.sent();
+                let several = matches!(self.following, Following::Several(_));
                 let gap = gap(missing, several.then_some(&name));
                 take(self.control(gap, topic, at).of_topic(name));
             }
@@ -272,25 +256,27 @@ impl Subscription {
             Step::Frames(frames, to) => {
                 for frame in frames.iter().filter(|frame| frame.is_event()) {
                     let id = self.id(topic, Position::new(to.epoch(), frame.offset));
-                    match filtered(&mut self.filter, frame.event(&name, id)) {
-                        Some(event) => {
-                            self.skipped = Some(0);
-                            take(event);
-                        }
-                        None => self.skipped = self.skipped.map(|skipped| skipped + 1),
+                    let event = frame.event(&name, id);
+                    match &mut self.filter {
+                        Some(filter) => filter.keep(event).map_or((), &mut take),
+                        None => take(event),
                     }
                 }
-                // Either far behind, or a new client that has no position yet.
-                if self
-                    .skipped
-                    .map_or(self.priming, |skipped| skipped >= MAX_SKIPPED)
-                {
-                    self.skipped = Some(0);
+                let is_due = |filter: &Filter| filter.is_position_due(self.priming);
+                if self.filter.as_deref().is_some_and(is_due) {
+                    self.sent();
                     take(self.control(open(), topic, to));
                 } else if let Following::Several(several) = &mut self.following {
                     several.moved(topic, to);
                 }
             }
+        }
+    }
+
+    /// Notes that the client has been sent where it is.
+    fn sent(&mut self) {
+        if let Some(filter) = &mut self.filter {
+            filter.skipped = Some(0);
         }
     }
 
@@ -302,25 +288,75 @@ impl Subscription {
     fn id(&mut self, topic: usize, at: Position) -> ByteString {
         match &mut self.following {
             Following::Several(several) => several.id(topic, at),
-            Following::NotYet | Following::One(_) => at.to_string().into(),
+            Following::NotYet(_) | Following::One(_) => at.to_string().into(),
         }
     }
 }
 
-fn filtered(filter: &mut Option<Filter>, event: Event) -> Option<Event> {
-    let Some(filter) = filter else {
-        return Some(event);
-    };
-    let original = event.clone();
-    filter(event).map(|event| event.at_place_of(&original))
+impl Plan {
+    fn begin(&self, priming: bool) -> Following {
+        let last = match (&self.last, &self.start) {
+            (LastEventId::Absent, Start::After(id)) => &LastEventId::Id(id.as_str().into()),
+            (last, _) => last,
+        };
+        let begin = match self.start {
+            Start::Live | Start::After(_) => Begin::Live,
+            Start::Newest(events) => Begin::Newest(events),
+            Start::All => Begin::Oldest,
+        };
+        let follower = |(name, head): &(TopicName, Option<Position>), resume| {
+            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head);
+            if !priming {
+                follower.without_priming();
+            }
+            follower
+        };
+        match &self.topics {
+            Topics::One(topic) => {
+                let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
+                Following::One(follower(topic, several::resume(last, &tagged)[0]))
+            }
+            Topics::Several(topics) => {
+                let tagged: Vec<_> = topics
+                    .iter()
+                    .map(|(name, _)| (name.clone(), Tag::of(name)))
+                    .collect();
+                let resumes = several::resume(last, &tagged);
+                let followers = topics.iter().zip(resumes);
+                let followers = followers.map(|(topic, resume)| follower(topic, resume));
+                Following::Several(Box::new(Several::new(followers, tagged)))
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn keep(&mut self, event: Event) -> Option<Event> {
+        let original = event.clone();
+        let Some(event) = (self.map)(event) else {
+            self.skipped = self.skipped.map(|skipped| skipped + 1);
+            return None;
+        };
+        self.skipped = Some(0);
+        Some(event.at_place_of(&original))
+    }
+
+    /// Whether the client is far behind what it knows, or new and knows nothing yet.
+    fn is_position_due(&self, priming: bool) -> bool {
+        self.skipped
+            .map_or(priming, |skipped| skipped >= MAX_SKIPPED)
+    }
 }
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("topics", &self.topics)
-            .field("following", &self.following)
-            .finish_non_exhaustive()
+        let mut debug = f.debug_struct("Subscription");
+        match &self.following {
+            Following::NotYet(plan) => debug.field("topics", &plan.topics),
+            Following::One(follower) => debug.field("following", follower),
+            Following::Several(several) => debug.field("following", several),
+        };
+        debug.finish_non_exhaustive()
     }
 }
 

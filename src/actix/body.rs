@@ -11,7 +11,10 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::ACTIX_BUFFER;
-use crate::connection::{BoxError, Connection, Settings, Source, StreamFailed};
+use crate::{
+    connection::{BoxError, Connection, Settings, Source, StreamFailed},
+    wire::LineScanner,
+};
 
 pin_project! {
     /// A connection as a body.
@@ -57,7 +60,8 @@ pin_project! {
         Text { text: Bytes },
         // Of a stream whose head only is asked for: it has no length.
         Head,
-        Decorated { #[pin] body: StreamBody<Foreign<B>> },
+        // Boxed, so that streams of ours, which pass, are no larger for it.
+        Decorated { body: Pin<Box<StreamBody<Foreign<B>>>> },
     }
 }
 
@@ -85,10 +89,10 @@ impl<B> ActixBody<B> {
     where
         B: MessageBody,
     {
-        let connection = Connection::new(Foreign { body }, settings, ACTIX_BUFFER);
+        let connection = Connection::new(Foreign::new(body), settings, ACTIX_BUFFER);
         Self {
             kind: Kind::Decorated {
-                body: StreamBody::new(connection),
+                body: Box::pin(StreamBody::new(connection)),
             },
         }
     }
@@ -113,7 +117,7 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
             Project::Passed { body } => body.poll_next(cx).map_err(Into::into),
             Project::Text { text } => Pin::new(text).poll_next(cx).map_err(Into::into),
             Project::Head => Poll::Ready(None),
-            Project::Decorated { body } => body.poll_next(cx).map_err(Into::into),
+            Project::Decorated { body } => body.as_mut().poll_next(cx).map_err(Into::into),
         }
     }
 
@@ -131,12 +135,11 @@ pin_project! {
     struct Foreign<B> {
         #[pin]
         body: B,
+        scanner: LineScanner,
     }
 }
 
 impl<B: MessageBody> Source for Foreign<B> {
-    const FOREIGN: bool = true;
-
     fn poll_bytes(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -144,6 +147,19 @@ impl<B: MessageBody> Source for Foreign<B> {
         let bytes = ready!(self.project().body.poll_next(cx));
         // Errors of actix-web may not leave their thread, so only the text does.
         Poll::Ready(bytes.map(|bytes| bytes.map_err(|error| error.into().to_string().into())))
+    }
+
+    fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
+        Some(self.project().scanner)
+    }
+}
+
+impl<B> Foreign<B> {
+    fn new(body: B) -> Self {
+        Self {
+            body,
+            scanner: LineScanner::default(),
+        }
     }
 }
 

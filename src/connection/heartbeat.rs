@@ -1,71 +1,68 @@
 //! A sign of life after a time of silence.
 
 use std::{
-    pin::Pin,
+    num::NonZeroU64,
     task::{Context, Poll},
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-pin_project! {
-    /// One lazy timer for a connection: made at its first silence and never touched when something is
-    /// sent. When it fires it is set to where the silence ends, if that is later.
-    #[derive(Debug)]
-    pub(super) struct Heartbeat {
-        after: Option<Duration>,
-        last: Option<Instant>,
-        #[pin]
-        timer: Option<Sleep>,
-    }
+use super::ticker::Alarm;
+
+/// An alarm for a connection: set at its first silence, and not touched when something is sent. When
+/// it goes off it is set to where the silence ends, if that is later.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    /// In milliseconds.
+    after: Option<NonZeroU64>,
+    last: Instant,
+    alarm: Option<Alarm>,
 }
 
 impl Heartbeat {
     pub(super) fn new(after: Option<Duration>) -> Self {
+        let millis = |after: Duration| {
+            let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000));
+            NonZeroU64::new(millis.unwrap_or(u64::MAX)).unwrap_or(NonZeroU64::MIN)
+        };
         Self {
-            after: after.map(|after| after.max(Duration::from_millis(1))),
-            last: None,
-            timer: None,
+            after: after.map(millis),
+            last: Instant::now(),
+            alarm: None,
         }
     }
 
     /// Notes that something is sent.
-    pub(super) fn sent(self: Pin<&mut Self>) {
-        let this = self.project();
-        if this.after.is_some() {
-            *this.last = Some(Instant::now());
+    pub(super) fn sent(&mut self) {
+        if self.after.is_some() {
+            self.last = Instant::now();
         }
     }
 
     /// Ready when nothing was sent for the whole time; then it begins anew.
-    pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        // Times beyond what a clock can hold never come.
-        let due = |last: Instant| this.after.and_then(|after| last.checked_add(after));
-        let Some(mut at) = due(*this.last.get_or_insert_with(Instant::now)) else {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_set = |alarm: &Alarm| alarm.is_set(cx.waker());
+        if self.after.is_none() || self.alarm.as_ref().is_some_and(is_set) {
             return Poll::Pending;
-        };
-        if this.timer.is_none() {
-            this.timer.set(Some(sleep_until(at)));
         }
-        let Some(mut timer) = this.timer.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        let mut silence = Poll::Pending;
-        while timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            if at <= now {
-                *this.last = Some(now);
-                silence = Poll::Ready(());
-                match due(now) {
-                    Some(next) => at = next,
-                    None => break,
-                }
+        let now = Instant::now();
+        match self.due() {
+            Some(at) if at <= now => {
+                self.last = now;
+                Poll::Ready(())
             }
-            timer.as_mut().reset(at);
+            due => {
+                self.alarm = due.map(|at| Alarm::set(at, cx.waker()));
+                Poll::Pending
+            }
         }
-        silence
+    }
+
+    /// When the silence has lasted; a time beyond what a clock can hold never comes.
+    fn due(&self) -> Option<Instant> {
+        let after = Duration::from_millis(self.after?.get());
+        self.last.checked_add(after)
     }
 }
 
@@ -73,35 +70,33 @@ impl Heartbeat {
 mod tests {
     use std::task::Waker;
 
+    use tokio::time::sleep;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn sending_does_not_touch_the_timer() {
+    async fn sending_does_not_touch_the_alarm() {
         let second = Duration::from_secs(1);
-        let mut heartbeat = Box::pin(Heartbeat::new(Some(15 * second)));
+        let mut heartbeat = Heartbeat::new(Some(15 * second));
         let cx = &mut Context::from_waker(Waker::noop());
-        let deadline = |heartbeat: &Heartbeat| heartbeat.timer.as_ref().map(Sleep::deadline);
 
-        heartbeat.as_mut().sent();
-        assert_eq!(deadline(&heartbeat), None, "made at the first silence");
-        let begun = Instant::now();
+        heartbeat.sent();
+        assert!(heartbeat.alarm.is_none(), "set at the first silence");
+        assert!(heartbeat.poll(cx).is_pending());
+        let at = |heartbeat: &Heartbeat| heartbeat.alarm.as_ref().map(|alarm| alarm.at);
+        let first = at(&heartbeat);
         for _ in 0..14 {
-            assert!(heartbeat.as_mut().poll(cx).is_pending());
-            tokio::time::advance(second).await;
-            heartbeat.as_mut().sent();
-            assert_eq!(deadline(&heartbeat), Some(begun + 15 * second));
+            // Meanwhile the ticker can run.
+            sleep(second).await;
+            heartbeat.sent();
+            assert!(heartbeat.poll(cx).is_pending());
+            assert_eq!(at(&heartbeat), first);
         }
-        tokio::time::advance(second).await;
-        assert!(
-            heartbeat.as_mut().poll(cx).is_pending(),
-            "14 s of 15 are left"
-        );
-        assert_eq!(deadline(&heartbeat), Some(begun + 29 * second));
-        tokio::time::advance(14 * second).await;
-        assert!(heartbeat.as_mut().poll(cx).is_ready());
-        assert!(
-            heartbeat.as_mut().poll(cx).is_pending(),
-            "one, however long it took"
-        );
+        sleep(2 * second).await;
+        assert!(heartbeat.poll(cx).is_pending(), "12 s of 15 are left");
+        assert_eq!(at(&heartbeat), first.map(|at| at + 14_000));
+        sleep(14 * second).await;
+        assert!(heartbeat.poll(cx).is_ready());
+        assert!(heartbeat.poll(cx).is_pending(), "one, however long it took");
     }
 }

@@ -12,7 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Answer;
-use crate::connection::{BoxError, Connection, HYPER_BUFFER, Settings, Source};
+use crate::{
+    connection::{BoxError, Connection, HYPER_BUFFER, Settings, Source},
+    wire::LineScanner,
+};
 
 pin_project! {
     /// The body of a response that has passed an [`SseLayer`](super::SseLayer).
@@ -29,7 +32,8 @@ pin_project! {
         Text { text: Option<Bytes> },
         // Of a stream whose head only is asked for: it has no length.
         Head,
-        Decorated { #[pin] connection: Connection<Foreign<B>> },
+        // Boxed, so that streams of ours, which pass, are no larger for it.
+        Decorated { connection: Pin<Box<Connection<Foreign<B>>>> },
     }
 }
 
@@ -78,9 +82,11 @@ where
 {
     /// Somebody else's event stream.
     pub(super) fn decorated(body: B, settings: Settings) -> Self {
-        let connection = Connection::new(Foreign { body }, settings, HYPER_BUFFER);
+        let connection = Connection::new(Foreign::new(body), settings, HYPER_BUFFER);
         Self {
-            kind: Kind::Decorated { connection },
+            kind: Kind::Decorated {
+                connection: Box::pin(connection),
+            },
         }
     }
 }
@@ -102,7 +108,7 @@ where
             Project::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Project::Head => Poll::Ready(None),
             Project::Decorated { connection } => {
-                let bytes = ready!(connection.poll_bytes(cx));
+                let bytes = ready!(connection.as_mut().poll_bytes(cx));
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes?))))
             }
         }
@@ -133,6 +139,7 @@ pin_project! {
     struct Foreign<B> {
         #[pin]
         body: B,
+        scanner: LineScanner,
     }
 }
 
@@ -141,8 +148,6 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    const FOREIGN: bool = true;
-
     fn poll_bytes(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -158,6 +163,19 @@ where
             if let Ok(bytes) = frame.into_data() {
                 return Poll::Ready(Some(Ok(bytes)));
             }
+        }
+    }
+
+    fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
+        Some(self.project().scanner)
+    }
+}
+
+impl<B> Foreign<B> {
+    fn new(body: B) -> Self {
+        Self {
+            body,
+            scanner: LineScanner::default(),
         }
     }
 }

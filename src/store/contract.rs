@@ -29,8 +29,8 @@
 //! ```
 //!
 //! The suite appends and reads through the trait only, and takes no more than the trait promises. It
-//! waits for what takes time, such as an event that gets too old, so it takes half a minute on a real
-//! clock and no time on a paused one.
+//! waits for what takes time, such as an event that gets too old, so it takes one to two minutes on a
+//! real clock and no time on a paused one.
 
 mod append;
 mod check;

@@ -1,6 +1,6 @@
 //! Errors of stores.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 /// What an error of a store means to the caller.
 ///
@@ -21,7 +21,7 @@ pub enum StoreErrorKind {
 /// An error of a store.
 pub struct StoreError {
     kind: StoreErrorKind,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl StoreError {
@@ -30,7 +30,7 @@ impl StoreError {
     pub fn new(kind: StoreErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind,
-            source: Some(source.into()),
+            source: Some(source.into().into()),
         }
     }
 
@@ -39,6 +39,34 @@ impl StoreError {
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }
+
+    /// An error of this kind with the same cause.
+    #[cfg(any(feature = "file", feature = "nats", feature = "postgres"))]
+    pub(super) fn shared_as(&self, kind: StoreErrorKind) -> Self {
+        let source = self.source.clone();
+        Self { kind, source }
+    }
+}
+
+/// The error of what was not written by the store that reads it.
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+pub(super) fn damaged(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Damaged, cause)
+}
+
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+pub(super) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, cause)
 }
 
 impl From<StoreErrorKind> for StoreError {

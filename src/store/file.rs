@@ -5,6 +5,7 @@ mod failure;
 mod format;
 mod open;
 mod read;
+mod tables;
 mod topics;
 mod writer;
 
@@ -13,21 +14,25 @@ use std::{
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     Append, Appended, Epoch, EventStore, NewRecord, Position, Read, ReadFrom, StoreError,
-    StoreErrorKind, Wakes, listeners::Listeners,
+    StoreErrorKind, Wakes,
+    error::{damaged, unavailable},
+    listeners::Listeners,
+    millis::millis,
+    request::Request,
 };
 use crate::{
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };
-use clock::{Clock, millis};
-use failure::{damaged, failed, unavailable};
+use clock::Clock;
+use failure::failed;
 use format::{Log, bucket};
 use read::{Answer, Place, Reading};
-use writer::{FAILED, Request};
+use writer::FAILED;
 
 /// How many appends wait for the writer; more wait for a place.
 const QUEUE: usize = 1024;
@@ -293,16 +298,10 @@ impl EventStore for FileStore {
         if append.records().iter().any(too_large) {
             return Err(StoreErrorKind::TooLarge.into());
         }
-        let (answer, answered) = oneshot::channel();
-        let request = Request {
-            topic: topic.clone(),
-            append,
-            answer,
-        };
+        let (request, answer) = Request::new(topic.clone(), append);
         let sent = self.queue()?.send(request).await;
         sent.map_err(|_| unavailable(FAILED))?;
-        let lost = |lost| Err(StoreError::new(StoreErrorKind::OutcomeUnknown, lost));
-        answered.await.unwrap_or_else(lost)
+        answer.await
     }
 
     async fn read(

@@ -125,11 +125,12 @@ impl MemoryStore {
         self
     }
 
-    /// The epoch of the log that `topic` would have if it were begun now.
-    fn next_epoch(&self, topics: &Topics, topic: &TopicName) -> Epoch {
+    /// The beginning of the log that `topic` would have if it were begun now.
+    fn beginning(&self, topics: &Topics, topic: &TopicName) -> Position {
         let life = topics.lives[self.bucket(topic)];
         // 40 bits keep the ids short.
-        Epoch::new(self.seed.hash_one((topic, life)) >> 24)
+        let epoch = Epoch::new(self.seed.hash_one((topic, life)) >> 24);
+        Position::new(epoch, 0)
     }
 
     fn bucket(&self, topic: &TopicName) -> usize {
@@ -170,7 +171,7 @@ impl MemoryStore {
         let log = self.log(topics, topic, now);
         let head = match &log {
             Some(log) => lock(log).head(),
-            None => Position::new(self.next_epoch(topics, topic), 0),
+            None => self.beginning(topics, topic),
         };
         if append
             .condition()
@@ -221,7 +222,7 @@ impl MemoryStore {
         let topics = &mut *lock(&self.topics);
         match self.log(topics, topic, Instant::now()) {
             Some(log) => lock(&log).head(),
-            None => Position::new(self.next_epoch(topics, topic), 0),
+            None => self.beginning(topics, topic),
         }
     }
 
@@ -231,25 +232,12 @@ impl MemoryStore {
             let topics = &mut *lock(&self.topics);
             match self.log(topics, topic, now) {
                 Some(log) => log,
-                None => return read_empty(Position::new(self.next_epoch(topics, topic), 0), from),
+                None => return Read::absent(self.beginning(topics, topic), from),
             }
         };
         let mut log = lock(&log);
         log.hide_old(&self.limits, now);
         log.read(from, max_bytes.get())
-    }
-}
-
-/// Reads a topic that has no log.
-fn read_empty(head: Position, from: ReadFrom) -> Read {
-    match from {
-        ReadFrom::After(position) if position.epoch() != head.epoch() => Read::UnknownEpoch(head),
-        ReadFrom::After(position) if position != head => Read::Ahead(head),
-        _ => Read::Page(Page {
-            start: head,
-            records: Vec::new(),
-            head,
-        }),
     }
 }
 

@@ -7,20 +7,19 @@ mod link;
 mod message;
 mod options;
 mod read;
-mod sightings;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use super::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind, Wakes,
+    Append, Appended, Epoch, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind,
+    Wakes, error::unavailable, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::{Failure, unavailable};
+use failure::Failure;
 use lanes::Lanes;
 use link::Link;
 use message::{Links, Message, encode};
 pub use options::NatsOptions;
-use sightings::Sightings;
 
 /// A store on NATS JetStream, for several processes.
 ///
@@ -115,7 +114,7 @@ struct Limits {
 struct Core {
     link: Link,
     limits: Limits,
-    sightings: Sightings,
+    seen: Seen<Option<heads::AtRest>>,
 }
 
 /// The newest that is known of a topic.
@@ -188,8 +187,9 @@ impl Core {
                     sequence: last.sequence,
                 });
             }
-            if !self.sightings.is_behind(topic, last.head()) {
-                self.sightings.note(topic, last.head());
+            let seen = self.seen.head(topic);
+            if !seen.is_some_and(|seen| last.head().is_behind(seen)) {
+                self.seen.note(topic, last.head());
                 return Ok(Tail::Log(last));
             }
             match self.renew(topic, &last).await {
@@ -206,7 +206,7 @@ impl Core {
         let (events, bytes) = last.totals();
         let left = last.ends_at().map(|end| end.saturating_sub(message::now()));
         let links = Links {
-            epoch: lanes::random_epoch(),
+            epoch: Epoch::random(),
             from: last.links.from,
             birth: last.birth(),
             previous: last.head_offset(),

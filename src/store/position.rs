@@ -23,6 +23,12 @@ impl Epoch {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    #[cfg(any(feature = "file", feature = "nats"))]
+    pub(super) fn random() -> Self {
+        // 40 bits keep the ids short.
+        Self(fastrand::u64(..1 << 40))
+    }
 }
 
 /// A place in the log of one topic: directly after the record that has this offset.
@@ -53,6 +59,12 @@ impl Position {
     #[must_use]
     pub const fn offset(self) -> u64 {
         self.offset
+    }
+
+    /// Whether more was `seen` of this life than there is, so that an older copy was put back.
+    #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+    pub(super) fn is_behind(self, seen: Self) -> bool {
+        self.epoch == seen.epoch && self.offset < seen.offset
     }
 }
 

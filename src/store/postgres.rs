@@ -13,20 +13,20 @@ use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
     select,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind, Wakes,
-    seen::Seen,
+    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, Wakes, error::unavailable,
+    request::Request, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::{Failure, unavailable};
+use failure::Failure;
+use heads::numbers;
 use link::{Link, notification};
 pub use options::PostgresOptions;
-use writer::Request;
 
 /// After this long Postgres is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -97,8 +97,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// | `removed` | logs that are gone, and whose records are still to be deleted |
 ///
 /// A record that is inserted past the functions is not taken for one of the log: the next append and
-/// the reading of it are refused as [`Damaged`](StoreErrorKind::Damaged), and what is published to the
-/// topic is held, until somebody deletes it. Records that are deleted are missed as a gap.
+/// the reading of it are refused as [`Damaged`](super::StoreErrorKind::Damaged), and what is published
+/// to the topic is held, until somebody deletes it. Records that are deleted are missed as a gap.
 ///
 /// # What survives
 ///
@@ -134,7 +134,6 @@ pub struct PostgresStore {
     limits: Limits,
     seen: Arc<Seen>,
     queue: mpsc::Sender<Request>,
-    _writer: JoinHandle<()>,
     sequencer: JoinHandle<()>,
 }
 
@@ -173,8 +172,7 @@ impl PostgresStore {
     async fn renew(&self, topic: &TopicName, seen: Position) -> Result<(), StoreError> {
         tracing::warn!(%topic, %seen, "Postgres has gone back to before this position");
         let renew = self.link.schema.fill("select {s}.renew($1, $2, $3)");
-        let epoch = seen.epoch().get().cast_signed();
-        let offset = i64::try_from(seen.offset()).unwrap_or(i64::MAX);
+        let (epoch, offset) = numbers(seen);
         let parameters: link::Parameters<'_> = &[&topic.as_str(), &epoch, &offset];
         let renewed = self.link.query(&renew, parameters).await;
         renewed.map(drop).map_err(Failure::of_read)
@@ -214,23 +212,12 @@ impl PostgresStore {
     }
 }
 
-/// Whether somebody saw more of a life than there is, so that an older copy was put back.
-fn is_behind(now: Position, seen: Position) -> bool {
-    now.epoch() == seen.epoch() && now.offset() < seen.offset()
-}
-
 impl EventStore for PostgresStore {
     async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let request = Request {
-            topic: topic.clone(),
-            append,
-            answer,
-        };
+        let (request, answer) = Request::new(topic.clone(), append);
         let sent = self.queue.send(request).await;
         sent.map_err(|_| unavailable("the runtime that the store was connected in has ended"))?;
-        let lost = |lost| Err(StoreError::new(StoreErrorKind::OutcomeUnknown, lost));
-        answered.await.unwrap_or_else(lost)
+        answer.await
     }
 
     async fn read(

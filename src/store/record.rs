@@ -227,6 +227,31 @@ pub enum Read {
     Ahead(Position),
 }
 
+impl Read {
+    /// The answer for a reader at the head.
+    pub(super) const fn empty(head: Position) -> Self {
+        Self::Page(Page {
+            start: head,
+            records: Vec::new(),
+            head,
+        })
+    }
+
+    /// The answer for a topic that has no log, and has this head.
+    pub(super) fn absent(head: Position, from: ReadFrom) -> Self {
+        match from {
+            // An earlier one is from before a log of the bucket, perhaps of this topic, came and went.
+            ReadFrom::After(position)
+                if position.epoch() != head.epoch() || position.offset() < head.offset() =>
+            {
+                Self::UnknownEpoch(head)
+            }
+            ReadFrom::After(position) if position != head => Self::Ahead(head),
+            _ => Self::empty(head),
+        }
+    }
+}
+
 /// A stretch of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {

@@ -17,10 +17,10 @@ use tokio::time::timeout;
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, StoreError, StoreErrorKind,
-    Wakes, seen::Seen,
+    Wakes, error::unavailable, millis::millis, seen::Seen,
 };
 use crate::topic_name::TopicName;
-use failure::{Fact, Failure};
+use failure::{Cause, Failure};
 use keys::Keys;
 use link::{Link, Request};
 pub use options::RedisOptions;
@@ -128,7 +128,8 @@ pub struct RedisStore {
     keys: Keys,
     limits: Limits,
     answer: Duration,
-    seen: Seen,
+    /// With the bytes of an average event, to ask for about as many as are wanted.
+    seen: Seen<Option<u64>>,
 }
 
 /// What a topic retains.
@@ -210,7 +211,12 @@ impl RedisStore {
         let mut call = self.function("tower_sse_append_all");
         call.arg(topic.as_str())
             .arg(text(append.condition()))
-            .arg(append.end_of_life().map(end_of_life).unwrap_or_default())
+            .arg(
+                append
+                    .end_of_life()
+                    .and_then(end_of_life)
+                    .unwrap_or_default(),
+            )
             .arg(text(self.seen.head(topic)))
             .arg(&self.limits.arguments());
         for record in append.records() {
@@ -249,13 +255,10 @@ impl RedisStore {
 }
 
 /// In milliseconds. Beyond a time that Redis can name, it is none.
-fn end_of_life(after: Duration) -> String {
-    const MOST: u128 = 10_u128.pow(14);
-    let millis = after.as_micros().div_ceil(1000);
-    match millis < MOST {
-        true => millis.to_string(),
-        false => String::new(),
-    }
+fn end_of_life(after: Duration) -> Option<String> {
+    const MOST: u64 = 10_u64.pow(14);
+    let millis = Some(millis(after)).filter(|&millis| millis < MOST);
+    millis.map(|millis| millis.to_string())
 }
 
 impl EventStore for RedisStore {
@@ -264,10 +267,10 @@ impl EventStore for RedisStore {
         let answer: Result<(String, String), Failure> = library::call(&self.link, &call).await;
         let (what, head) = answer.map_err(Failure::of_append)?;
         let Ok(head) = head.parse() else {
-            let what = Fact(format!("{head:?} is no position"));
-            return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, what));
+            let why = format!("{head:?} is no position");
+            return Err(StoreError::new(StoreErrorKind::OutcomeUnknown, why));
         };
-        self.seen.note(topic, head, None);
+        self.seen.note(topic, head);
         Ok(match what.as_str() {
             "stored" => Appended::Stored(head),
             _ => Appended::Conflict(head),
@@ -290,7 +293,7 @@ impl EventStore for RedisStore {
     async fn watch(&self, wakes: Wakes) -> StoreError {
         match self.listen(&wakes).await {
             Ok(()) => StoreErrorKind::Unavailable.into(),
-            Err(error) => StoreError::new(StoreErrorKind::Unavailable, error),
+            Err(error) => unavailable(Cause(error)),
         }
     }
 }

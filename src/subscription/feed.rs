@@ -1,8 +1,9 @@
 //! What one process knows of a topic that somebody follows.
 
-use std::{num::NonZeroUsize, task::Waker};
+use std::{mem, num::NonZeroUsize, task::Waker, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     feeds::Feeds,
@@ -11,18 +12,29 @@ use super::{
 };
 use crate::{
     store::{Page, Position},
-    sync::{Arc, Mutex, MutexGuard, Weak, lock},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+        lock,
+    },
     topic_name::TopicName,
+    waker_id::WakerId,
 };
 
 /// The window of a topic, and those who wait at its end.
 ///
-/// It goes with its last follower. Its lock is never held across an await, nor while a waker runs.
+/// It goes with its last follower. Its locks are never held across an await, nor while a waker runs.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) topic: TopicName,
-    feeds: Weak<Feeds>,
+    pub(super) feeds: Arc<Feeds>,
     window_events: NonZeroUsize,
+    /// For how long events wait to be sent together.
+    flush_window: Duration,
+    /// Apart from the window, so that who publishes does not wait for those who read.
+    reading: Mutex<Reading>,
+    /// How often all who wait were woken; changes under the lock of the state only.
+    rounds: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -30,7 +42,8 @@ pub(super) struct Feed {
 struct State {
     /// `None` until the reader has learned where the log ends.
     window: Option<Window>,
-    reading: Reading,
+    /// When events were pushed last, where they wait to be sent together.
+    flushed: Option<Instant>,
     /// Whether the store has not answered for so long that followers give up.
     unavailable: bool,
     slots: Slots,
@@ -84,12 +97,15 @@ pub(super) enum Polled {
 impl Feed {
     pub(super) fn new(topic: TopicName, feeds: &Arc<Feeds>) -> Self {
         Self {
+            flush_window: feeds.flush_window(&topic),
             topic,
-            feeds: Arc::downgrade(feeds),
+            feeds: Arc::clone(feeds),
             window_events: feeds.window_events(),
+            reading: Mutex::new(Reading::Resting),
+            rounds: AtomicU64::new(1),
             state: Mutex::new(State {
                 window: None,
-                reading: Reading::Resting,
+                flushed: None,
                 unavailable: false,
                 slots: Slots::default(),
             }),
@@ -99,7 +115,11 @@ impl Feed {
     /// Begins to follow.
     pub(super) fn listen(self: Arc<Self>) -> Listener {
         let slot = lock(&self.state).slots.add();
-        Listener { feed: self, slot }
+        Listener {
+            feed: self,
+            slot,
+            armed: Armed::default(),
+        }
     }
 
     /// The position up to which the topic was read, if it was.
@@ -109,30 +129,30 @@ impl Feed {
 
     /// Notes that something may have been appended. True if the reader is to be told.
     pub(super) fn note_append(&self) -> bool {
-        let mut state = lock(&self.state);
-        let (next, tell) = match state.reading {
+        let mut reading = lock(&self.reading);
+        let (next, tell) = match *reading {
             Reading::Resting => (Reading::Queued, true),
             Reading::Queued => (Reading::Queued, false),
             Reading::Busy | Reading::BusyAgain => (Reading::BusyAgain, false),
         };
-        state.reading = next;
+        *reading = next;
         tell
     }
 
     /// Forgets a read whose reader has ended.
     pub(super) fn requeue(&self) {
-        lock(&self.state).reading = Reading::Queued;
+        *lock(&self.reading) = Reading::Queued;
     }
 
     pub(super) fn begin_read(&self) {
-        lock(&self.state).reading = Reading::Busy;
+        *lock(&self.reading) = Reading::Busy;
     }
 
     /// Ends a read. True if there was a wake-up meanwhile, and the topic is queued again.
     pub(super) fn end_read(&self) -> bool {
-        let mut state = lock(&self.state);
-        let again = state.reading == Reading::BusyAgain;
-        state.reading = if again {
+        let mut reading = lock(&self.reading);
+        let again = *reading == Reading::BusyAgain;
+        *reading = if again {
             Reading::Queued
         } else {
             Reading::Resting
@@ -140,11 +160,22 @@ impl Feed {
         again
     }
 
+    /// Until when the reader waits for more to be sent together; the first event after a silence does
+    /// not wait.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        let flushed = lock(&self.state).flushed?;
+        flushed.checked_add(self.flush_window)
+    }
+
     /// Takes what the reader has read.
     pub(super) fn push(&self, page: &Page) {
-        self.change(|state| match &mut state.window {
-            Some(window) => window.push(page),
-            None => state.window = Some(Window::new(page.start, self.window_events)),
+        let flushed = (!self.flush_window.is_zero()).then(Instant::now);
+        self.change(|state| {
+            state.flushed = flushed;
+            match &mut state.window {
+                Some(window) => window.push(page),
+                None => state.window = Some(Window::new(page.start, self.window_events)),
+            }
         });
     }
 
@@ -165,34 +196,33 @@ impl Feed {
     pub(super) fn give_up(&self) {
         let mut state = lock(&self.state);
         state.unavailable = true;
-        wake(state);
+        self.wake(state);
     }
 
     /// Wakes all followers without news.
     pub(super) fn stir(&self) {
-        wake(lock(&self.state));
+        self.wake(lock(&self.state));
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
         state.unavailable = false;
         change(&mut state);
-        wake(state);
+        self.wake(state);
     }
-}
 
-/// Wakes all who wait, after the lock is released: a waker may run anything, this feed included.
-fn wake(mut state: MutexGuard<'_, State>) {
-    let wakers = state.slots.take_armed();
-    drop(state);
-    wakers.into_iter().for_each(Waker::wake);
+    /// Wakes all who wait, after the lock is released: a waker may run anything, this feed included.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        self.rounds.fetch_add(1, Ordering::Release);
+        let wakers = state.slots.take_armed();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        if let Some(feeds) = self.feeds.upgrade() {
-            feeds.forget(&self.topic);
-        }
+        self.feeds.forget(&self.topic);
     }
 }
 
@@ -215,20 +245,26 @@ impl Slots {
         Some(waker)
     }
 
-    fn arm(&mut self, slot: usize, waker: &Waker) {
+    /// Returns the waker that was there, which is not to be dropped under the lock.
+    fn arm(&mut self, slot: usize, waker: &Waker) -> Option<Waker> {
         let Slot {
             waker: armed,
             armed_at,
         } = &mut self.slots[slot];
         match armed {
-            // Costs nothing where it is the same waker.
-            Some(armed) => armed.clone_from(waker),
+            Some(armed) if armed.will_wake(waker) => None,
+            Some(armed) => Some(mem::replace(armed, waker.clone())),
             None => {
                 *armed = Some(waker.clone());
                 *armed_at = self.armed.len();
                 self.armed.push(slot);
+                None
             }
         }
+    }
+
+    fn are_all_armed(&self) -> bool {
+        self.armed.len() + self.free.len() == self.slots.len()
     }
 
     fn take_armed(&mut self) -> Vec<Waker> {
@@ -245,14 +281,34 @@ impl Slots {
 pub(super) struct Listener {
     pub(super) feed: Arc<Feed>,
     slot: usize,
+    armed: Armed,
+}
+
+/// The waker that the slot was given last, and in which round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Armed {
+    round: u64,
+    waker: WakerId,
 }
 
 impl Listener {
+    /// Whether the slot is still armed with this waker, so that there is nothing new in the window.
+    ///
+    /// Takes no lock. The slot was armed in the critical section that found nothing; whatever comes
+    /// later begins another round in the critical section that takes the wakers. So where the round is
+    /// the same, the slot has its waker, and a round that begins after this look wakes it.
+    pub(super) fn is_armed(&self, waker: &Waker) -> bool {
+        self.feed.rounds.load(Ordering::Acquire) == self.armed.round
+            && WakerId::of(waker) == self.armed.waker
+    }
+
     /// Takes what follows `cursor` from the window, or arranges for the waker to be woken.
     ///
     /// The look at the window and the arming of the slot are one critical section, and so are a push
     /// and the taking of the wakers: a push comes either before, and is seen, or after, and wakes.
-    pub(super) fn poll(&self, cursor: Option<Position>, joined: bool, waker: &Waker) -> Polled {
+    pub(super) fn poll(&mut self, cursor: Option<Position>, joined: bool, waker: &Waker) -> Polled {
+        // Dropped behind the lock, for that may run anything.
+        let mut _replaced = None;
         let mut state = lock(&self.feed.state);
         let State {
             window,
@@ -261,17 +317,26 @@ impl Listener {
             ..
         } = &mut *state;
         let unavailable = *unavailable;
+        let mut arm = || {
+            _replaced = slots.arm(self.slot, waker);
+            self.armed = Armed {
+                round: self.feed.rounds.load(Ordering::Relaxed),
+                waker: WakerId::of(waker),
+            };
+            slots.are_all_armed()
+        };
         let (Some(window), Some(cursor)) = (window, cursor) else {
-            slots.arm(self.slot, waker);
+            arm();
             return Polled::NotYet { unavailable };
         };
         match window.place(cursor) {
             Place::AtEnd => {
-                slots.arm(self.slot, waker);
-                let beyond = cursor != window.tail();
+                if arm() {
+                    window.drop_joins();
+                }
                 Polled::AtEnd {
                     unavailable,
-                    beyond,
+                    beyond: cursor != window.tail(),
                 }
             }
             Place::Elsewhere => Polled::Elsewhere,

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    hash::{BuildHasher, RandomState},
     num::NonZeroUsize,
     time::Duration,
 };
@@ -20,10 +21,17 @@ use crate::{
     topic_name::TopicName,
 };
 
+/// In how many parts the feeds are locked, so that going through all of them holds up nobody who
+/// publishes.
+pub(super) const SHARDS: usize = 64;
+
+type Shard = Mutex<HashMap<TopicName, Weak<Feed>>>;
+
 /// The feeds of one hub, its store, and the reader that fills them.
 pub(crate) struct Feeds {
     pub(crate) store: Arc<dyn DynStore>,
-    map: Mutex<HashMap<TopicName, Weak<Feed>>>,
+    shards: Box<[Shard]>,
+    hasher: RandomState,
     /// Topics to read, each at most once, so that it is no longer than there are feeds.
     queue: Mutex<VecDeque<Weak<Feed>>>,
     queued: std::sync::Arc<Notify>,
@@ -32,17 +40,20 @@ pub(crate) struct Feeds {
     settings: Mutex<Settings>,
 }
 
-#[derive(Clone, Copy)]
 struct Settings {
     unavailable_after: Duration,
     window_events: NonZeroUsize,
+    flush_window: Option<std::sync::Arc<FlushWindow>>,
 }
+
+type FlushWindow = dyn Fn(&TopicName) -> Duration + Send + Sync;
 
 impl Feeds {
     pub(crate) fn new(store: Arc<dyn DynStore>) -> Arc<Self> {
         Arc::new(Self {
             store,
-            map: Mutex::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: RandomState::new(),
             queue: Mutex::default(),
             queued: std::sync::Arc::default(),
             reader_runs: AtomicBool::new(false),
@@ -50,6 +61,7 @@ impl Feeds {
             settings: Mutex::new(Settings {
                 unavailable_after: Duration::from_secs(30),
                 window_events: MAX_EVENTS,
+                flush_window: None,
             }),
         })
     }
@@ -62,6 +74,13 @@ impl Feeds {
         lock(&self.settings).window_events = events;
     }
 
+    pub(crate) fn set_flush_window(
+        &self,
+        window: impl Fn(&TopicName) -> Duration + Send + Sync + 'static,
+    ) {
+        lock(&self.settings).flush_window = Some(std::sync::Arc::new(window));
+    }
+
     pub(super) fn unavailable_after(&self) -> Duration {
         lock(&self.settings).unavailable_after
     }
@@ -70,34 +89,62 @@ impl Feeds {
         lock(&self.settings).window_events
     }
 
+    /// For how long events of `topic` may wait to be sent together.
+    pub(super) fn flush_window(&self, topic: &TopicName) -> Duration {
+        let window = lock(&self.settings).flush_window.clone();
+        window.map_or(Duration::ZERO, |window| window(topic))
+    }
+
+    fn shard(&self, topic: &TopicName) -> &Shard {
+        let hash = self.hasher.hash_one(topic) % SHARDS as u64;
+        let number = usize::try_from(hash).expect("less than the number of shards");
+        &self.shards[number]
+    }
+
     /// Returns the feed of `topic`, new and queued if nobody follows it yet.
     pub(super) fn feed(self: &Arc<Self>, topic: &TopicName) -> Arc<Feed> {
-        let mut map = lock(&self.map);
-        if let Some(feed) = map.get(topic).and_then(Weak::upgrade) {
+        let known = |shard: &HashMap<_, Weak<Feed>>| shard.get(topic).and_then(Weak::upgrade);
+        if let Some(feed) = known(&lock(self.shard(topic))) {
             return feed;
         }
-        let feed = Arc::new(Feed::new(topic.clone(), self));
-        map.insert(topic.clone(), Arc::downgrade(&feed));
-        drop(map);
-        self.read_soon(&feed);
-        feed
+        // Made without the lock, since it asks the application for its settings.
+        let new = Arc::new(Feed::new(topic.clone(), self));
+        let mut shard = lock(self.shard(topic));
+        if let Some(feed) = known(&shard) {
+            // Of two that were made at once, one goes; dropping it takes the lock.
+            drop(shard);
+            return feed;
+        }
+        shard.insert(topic.clone(), Arc::downgrade(&new));
+        drop(shard);
+        self.read_soon(&new);
+        new
     }
 
     /// Removes the entry of a feed that is gone, unless there is another one already.
     pub(super) fn forget(&self, topic: &TopicName) {
-        let mut map = lock(&self.map);
-        if map.get(topic).is_some_and(|feed| feed.strong_count() == 0) {
-            map.remove(topic);
+        let mut shard = lock(self.shard(topic));
+        if shard
+            .get(topic)
+            .is_some_and(|feed| feed.strong_count() == 0)
+        {
+            shard.remove(topic);
         }
     }
 
+    /// The feeds of one shard.
+    pub(super) fn some(&self, shard: usize) -> Vec<Arc<Feed>> {
+        let feeds = lock(&self.shards[shard]);
+        feeds.values().filter_map(Weak::upgrade).collect()
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Feed>> {
-        lock(&self.map).values().filter_map(Weak::upgrade).collect()
+        (0..SHARDS).flat_map(|shard| self.some(shard)).collect()
     }
 
     /// Tells the reader that something may have been appended to `topic`.
     pub(crate) fn wake(&self, topic: &TopicName) {
-        let feed = lock(&self.map).get(topic).and_then(Weak::upgrade);
+        let feed = lock(self.shard(topic)).get(topic).and_then(Weak::upgrade);
         if let Some(feed) = feed {
             self.read_soon(&feed);
         }

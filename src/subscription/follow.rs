@@ -30,27 +30,28 @@
 //! anything behind it, with the position behind it as its id, so that a client that drops there
 //! neither hears of it again nor loses anything.
 
+mod catching_up;
+
 use std::{
     collections::VecDeque,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
-
-use bytes::Bytes;
-use tokio::time::{Sleep, sleep};
 
 use super::{
     feed::{Listener, Polled},
     feeds::Feeds,
     frame::{Frame, write_blocks},
-    reader::{Outage, PAGE_BYTES, READ_TIMEOUT},
+    reader::Outage,
 };
 use crate::{
     event::{Gap, GapReason},
-    store::{BoxFuture, Page, Position, Read, ReadFrom, Record, StoreError, StoreErrorKind},
+    store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
     sync::Arc,
     topic_name::TopicName,
 };
+use bytes::Bytes;
+
+use catching_up::{Catching, CatchingUp};
 
 /// How many answers of the store are worked through in one poll.
 const MAX_TURNS: usize = 32;
@@ -58,8 +59,9 @@ const MAX_TURNS: usize = 32;
 /// Where a follower begins that has no position to resume from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Begin {
-    /// At this head, or at the one that the reader finds.
-    Live(Option<Position>),
+    /// At the head: that of when the topic was subscribed to, if it was known, or the one that the
+    /// reader finds.
+    Live,
     Newest(u64),
     Oldest,
 }
@@ -98,11 +100,10 @@ pub(super) enum Step {
 /// Follows one topic.
 #[derive(Debug)]
 pub(super) struct Follower {
-    feeds: Arc<Feeds>,
-    topic: TopicName,
+    listener: Listener,
     begin: Begin,
-    listener: Option<Listener>,
-    state: State,
+    /// What is under way with the store. While there is nothing, the follower is at the window.
+    catching_up: Option<Box<CatchingUp>>,
     cursor: Option<Position>,
     announce: Announce,
     /// Whether something was sent, so that an eviction from now on is this connection's slowness. A
@@ -110,49 +111,48 @@ pub(super) struct Follower {
     settled: bool,
     /// Whether the store has said that nothing follows the cursor.
     at_head: bool,
-    outage: Option<Outage>,
-}
-
-enum State {
-    /// At the window, or to be.
-    Following,
-    Reading(Reading),
-    /// Records of a page that were not delivered yet.
-    Paging(VecDeque<Record>),
-    Pausing(ReadFrom, Pin<Box<Sleep>>),
-    Ended,
-}
-
-struct Reading {
-    from: ReadFrom,
-    answer: BoxFuture<'static, Result<Read, StoreError>>,
-    /// Made only for a store that does not answer at once.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether the last poll found nothing in the window and nothing else to do.
+    waits: bool,
+    ended: bool,
 }
 
 impl Follower {
-    pub(super) fn new(feeds: Arc<Feeds>, topic: TopicName, resume: Resume, begin: Begin) -> Self {
+    /// Begins to follow. `head` is where the topic was when it was subscribed to, if that is known.
+    pub(super) fn new(
+        feeds: &Arc<Feeds>,
+        topic: &TopicName,
+        resume: Resume,
+        begin: Begin,
+        head: Option<Position>,
+    ) -> Self {
         let (cursor, announce) = match resume {
             Resume::After(position) => (Some(position), Announce::Nothing),
             Resume::Nothing => (None, Announce::Open),
             Resume::Unusable => (None, Announce::Gap(Gap::new(GapReason::Unknown, None))),
         };
         let mut follower = Self {
-            feeds,
-            topic,
+            listener: feeds.feed(topic).listen(),
             begin,
-            listener: None,
-            state: State::Following,
+            catching_up: None,
             cursor,
             announce,
             settled: false,
             at_head: false,
-            outage: None,
+            waits: false,
+            ended: false,
         };
         if cursor.is_none() {
-            follower.begin_anew();
+            follower.begin_anew(head);
         }
         follower
+    }
+
+    pub(super) fn topic(&self) -> &TopicName {
+        &self.listener.feed.topic
+    }
+
+    fn feeds(&self) -> &Arc<Feeds> {
+        &self.listener.feed.feeds
     }
 
     pub(super) fn without_priming(&mut self) {
@@ -164,9 +164,9 @@ impl Follower {
     /// Finds out where the follower begins, without delivering anything from there. Returns a step
     /// only where it ends instead.
     pub(super) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
-        self.feeds.ensure_reader();
+        self.feeds().ensure_reader();
         for _ in 0..MAX_TURNS {
-            if self.cursor.is_some() || matches!(self.state, State::Ended) {
+            if self.cursor.is_some() || self.ended {
                 return Poll::Ready(None);
             }
             let step = ready!(self.poll_turn(cx, false));
@@ -184,15 +184,21 @@ impl Follower {
     }
 
     /// Returns what comes next. With `joined`, events come as blocks.
-    ///
-    /// Nothing is read or followed before the first call.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
-        self.feeds.ensure_reader();
+        // Servers poll a body again after each write; that must cost next to nothing.
+        if self.waits && self.listener.is_armed(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.waits = false;
+        self.feeds().ensure_reader();
         for _ in 0..MAX_TURNS {
-            if matches!(self.state, State::Ended) {
+            if self.ended {
                 return Poll::Ready(None);
             }
-            let step = ready!(self.poll_turn(cx, joined));
+            let Poll::Ready(step) = self.poll_turn(cx, joined) else {
+                self.waits = self.catching_up.is_none();
+                return Poll::Pending;
+            };
             if step.is_some() {
                 return Poll::Ready(step);
             }
@@ -204,43 +210,36 @@ impl Follower {
 
     /// `Ready(None)` if the state has changed, and there is nothing to deliver or to wait for.
     fn poll_turn(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
-        match &mut self.state {
-            State::Ended => Poll::Ready(None),
-            State::Following => match self.cursor {
+        match self.catching_up.as_deref_mut().map(|now| &mut now.step) {
+            None => match self.cursor {
                 None => self.poll_tail(cx),
                 Some(cursor) => self.poll_window(cx, cursor, joined),
             },
-            State::Reading(reading) => {
+            Some(Catching::Reading(reading)) => {
                 let (from, answer) = ready!(reading.poll(cx));
                 Poll::Ready(self.take_answer(from, answer))
             }
-            State::Pausing(from, pause) => {
+            Some(Catching::Pausing(from, pause)) => {
                 ready!(pause.as_mut().poll(cx));
                 let from = *from;
                 self.read(from);
                 Poll::Ready(None)
             }
-            State::Paging(_) => Poll::Ready(self.take_records(joined)),
+            Some(Catching::Paging(_)) => Poll::Ready(self.take_records(joined)),
         }
-    }
-
-    fn listener(&mut self) -> &Listener {
-        self.listener
-            .get_or_insert_with(|| self.feeds.feed(&self.topic).listen())
     }
 
     /// Begins at the end of the window, once the reader has learned where that is.
     fn poll_tail(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
-        let listener = self.listener();
-        let unavailable = match listener.poll(None, false, cx.waker()) {
+        let unavailable = match self.listener.poll(None, false, cx.waker()) {
             Polled::NotYet { unavailable } => unavailable,
             _ => false,
         };
         // After the waker is armed, so that a window that comes later wakes.
-        self.cursor = listener.feed.tail();
+        self.cursor = self.listener.feed.tail();
         match self.cursor {
             Some(_) => Poll::Ready(None),
-            None if unavailable => Poll::Ready(self.end_unavailable()),
+            None if unavailable => Poll::Ready(Some(self.end_unavailable())),
             None => Poll::Pending,
         }
     }
@@ -254,13 +253,13 @@ impl Follower {
         if matches!(self.announce, Announce::Gap(_)) {
             return Poll::Ready(self.take_announcement(cursor));
         }
-        match self.listener().poll(Some(cursor), joined, cx.waker()) {
+        match self.listener.poll(Some(cursor), joined, cx.waker()) {
             Polled::Joined(blocks, to) => {
-                self.moved(to);
+                self.moved(to, !blocks.is_empty());
                 Poll::Ready((!blocks.is_empty()).then_some(Step::Joined(blocks)))
             }
             Polled::Frames(frames, to) => {
-                self.moved(to);
+                self.moved(to, frames.iter().any(Frame::is_event));
                 Poll::Ready(Some(Step::Frames(frames, to)))
             }
             Polled::Elsewhere => self.ask(cursor),
@@ -268,14 +267,13 @@ impl Follower {
             // Further than the window, which may be late; or further than the log, which only the
             // store can tell.
             Polled::AtEnd { beyond: true, .. } if !self.at_head => {
-                let feed = Arc::clone(&self.listener().feed);
-                self.feeds.read_soon(&feed);
+                self.feeds().read_soon(&self.listener.feed);
                 self.ask(cursor)
             }
             Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
-                    None if unavailable => Poll::Ready(self.end_unavailable()),
+                    None if unavailable => Poll::Ready(Some(self.end_unavailable())),
                     None => Poll::Pending,
                 }
             }
@@ -287,9 +285,12 @@ impl Follower {
         Poll::Ready(None)
     }
 
-    fn moved(&mut self, to: Position) {
+    /// Notes what was delivered. A client that was sent no event still has no position.
+    fn moved(&mut self, to: Position, has_events: bool) {
         self.cursor = Some(to);
-        self.announce = Announce::Nothing;
+        if has_events {
+            self.announce = Announce::Nothing;
+        }
         self.settled = true;
         self.at_head = false;
     }
@@ -306,12 +307,17 @@ impl Follower {
     }
 
     fn read(&mut self, from: ReadFrom) {
-        let (store, topic) = (Arc::clone(&self.feeds.store), self.topic.clone());
-        self.state = State::Reading(Reading {
-            from,
-            answer: Box::pin(async move { store.read(&topic, from, PAGE_BYTES).await }),
-            deadline: None,
-        });
+        let store = Arc::clone(&self.feeds().store);
+        self.catch_up(Catching::read(store, self.topic().clone(), from));
+    }
+
+    fn catch_up(&mut self, step: Catching) {
+        match &mut self.catching_up {
+            Some(catching_up) => catching_up.step = step,
+            none => {
+                *none = Some(Box::new(CatchingUp { step, outage: None }));
+            }
+        }
     }
 
     fn take_answer(&mut self, from: ReadFrom, answer: Result<Read, StoreError>) -> Option<Step> {
@@ -319,8 +325,7 @@ impl Follower {
             Ok(answer) => answer,
             Err(error) => return self.fail(from, &error),
         };
-        self.outage = None;
-        self.state = State::Following;
+        self.catching_up = None;
         match answer {
             Read::Page(page) => self.take_page(page),
             Read::Evicted(evicted) => {
@@ -358,17 +363,19 @@ impl Follower {
             {
                 records.pop_front();
             }
-            self.state = State::Paging(records);
+            self.catch_up(Catching::Paging(records));
         }
+    }
+
+    fn page(&mut self) -> Option<&mut VecDeque<Record>> {
+        self.catching_up.as_deref_mut()?.page()
     }
 
     /// Delivers what follows the cursor of the page that was read.
     fn take_records(&mut self, joined: bool) -> Option<Step> {
-        let (State::Paging(records), Some(cursor)) = (&mut self.state, self.cursor) else {
-            return None;
-        };
-        let Some(next) = records.front() else {
-            self.state = State::Following;
+        let cursor = self.cursor?;
+        let Some(next) = self.page()?.front() else {
+            self.catching_up = None;
             return None;
         };
         let previous = next.previous_offset();
@@ -382,9 +389,7 @@ impl Follower {
         if let (Announce::Gap(_), Some(cursor)) = (&self.announce, self.cursor) {
             return self.take_announcement(cursor);
         }
-        let State::Paging(records) = &mut self.state else {
-            return None;
-        };
+        let records = self.page()?;
         let mut end = cursor.offset();
         let follows = |record: &&Record| {
             let follows = record.previous_offset() == end;
@@ -394,7 +399,8 @@ impl Follower {
         let len = records.iter().take_while(follows).count();
         let run: Vec<Record> = records.drain(..len).collect();
         let to = Position::new(cursor.epoch(), run.last()?.offset());
-        self.moved(to);
+        let is_event = |record: &Record| record.content().kind() == RecordKind::Event;
+        self.moved(to, run.iter().any(is_event));
         if joined {
             let mut blocks = Vec::new();
             write_blocks(&mut blocks, to.epoch(), &run);
@@ -417,16 +423,14 @@ impl Follower {
         self.announce = Announce::Gap(Gap::new(reason, None));
         self.settled = true;
         self.at_head = false;
-        if let Begin::Live(_) = self.begin {
-            self.begin = Begin::Live(Some(head));
-        }
-        self.begin_anew();
+        self.begin_anew(Some(head));
     }
 
-    fn begin_anew(&mut self) {
+    /// Begins as a new client does, with `head` for where the topic is now, if that is known.
+    fn begin_anew(&mut self, head: Option<Position>) {
         self.cursor = None;
         match self.begin {
-            Begin::Live(head) => self.cursor = head,
+            Begin::Live => self.cursor = head,
             Begin::Newest(events) => self.read(ReadFrom::Newest(events)),
             Begin::Oldest => self.read(ReadFrom::Oldest),
         }
@@ -434,47 +438,23 @@ impl Follower {
 
     fn fail(&mut self, from: ReadFrom, error: &StoreError) -> Option<Step> {
         tracing::warn!(
-            topic = self.topic.as_str(),
+            topic = self.topic().as_str(),
             error = error as &dyn std::error::Error,
             "history could not be read",
         );
-        let outage = self.outage.get_or_insert_with(Outage::new);
-        if outage.is_over(self.feeds.unavailable_after()) {
-            return self.end_unavailable();
+        let limit = self.feeds().unavailable_after();
+        let catching_up = self.catching_up.as_deref_mut()?;
+        let outage = catching_up.outage.get_or_insert_with(Outage::new);
+        if outage.is_over(limit) {
+            return Some(self.end_unavailable());
         }
-        self.state = State::Pausing(from, Box::pin(sleep(outage.pause())));
+        catching_up.step = Catching::Pausing(from, Box::pin(tokio::time::sleep(outage.pause())));
         None
     }
 
-    fn end_unavailable(&mut self) -> Option<Step> {
-        self.state = State::Ended;
-        self.listener = None;
-        Some(Step::Unavailable(self.cursor))
-    }
-}
-
-impl Reading {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(ReadFrom, Result<Read, StoreError>)> {
-        if let Poll::Ready(answer) = self.answer.as_mut().poll(cx) {
-            return Poll::Ready((self.from, answer));
-        }
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(READ_TIMEOUT)));
-        ready!(deadline.as_mut().poll(cx));
-        let late = StoreError::new(StoreErrorKind::Unavailable, "no answer in time");
-        Poll::Ready((self.from, Err(late)))
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Following => "Following",
-            Self::Reading(_) => "Reading",
-            Self::Paging(_) => "Paging",
-            Self::Pausing(..) => "Pausing",
-            Self::Ended => "Ended",
-        })
+    fn end_unavailable(&mut self) -> Step {
+        self.ended = true;
+        self.catching_up = None;
+        Step::Unavailable(self.cursor)
     }
 }

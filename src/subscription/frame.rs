@@ -43,6 +43,8 @@ impl Frame {
         let mut block = Vec::new();
         block_of(content, &id).write(&mut block);
         frame.body_len = block.len() - ID_LINE.len() - id.len();
+        // Only data with line breaks needs more than was reserved.
+        block.shrink_to_fit();
         // All parts are UTF-8, so nothing is lost here.
         frame.block = String::from_utf8(block).unwrap_or_default().into();
         frame.name = content.name().cloned();

@@ -2,7 +2,7 @@
 //!
 //! Run with `RUSTFLAGS="--cfg shuttle" cargo test --lib`. A wake-up that is lost shows as a deadlock.
 
-use std::{future::poll_fn, num::NonZeroUsize};
+use std::{future::poll_fn, num::NonZeroUsize, task::Poll};
 
 use futures_util::FutureExt;
 use shuttle::{
@@ -55,14 +55,15 @@ fn story(retained: usize, window: usize) {
         threads.push(thread::spawn(move || read(&feeds, &following)));
     }
     let begins = [
-        (Resume::After(start), Begin::Live(None)),
-        (Resume::Nothing, Begin::Live(Some(start))),
-        (Resume::Nothing, Begin::Oldest),
+        (Resume::After(start), Begin::Live, None),
+        (Resume::Nothing, Begin::Live, Some(start)),
+        (Resume::Nothing, Begin::Oldest, None),
     ];
-    for (resume, begin) in begins {
+    for (resume, begin, head) in begins {
         let (feeds, following) = (Arc::clone(&feeds), Arc::clone(&following));
         threads.push(thread::spawn(move || {
-            follow(Follower::new(feeds, TOPIC, resume, begin), start, end);
+            let follower = Follower::new(&feeds, &TOPIC, resume, begin, head);
+            follow(follower, start, end);
             following.fetch_sub(1, Ordering::SeqCst);
         }));
     }
@@ -90,7 +91,12 @@ fn read(feeds: &Arc<Feeds>, following: &AtomicUsize) {
 fn follow(mut follower: Follower, start: Position, end: u64) {
     let mut cursor: Option<Position> = None;
     while cursor.is_none_or(|cursor| cursor.offset() < end) {
-        match block_on(poll_fn(|cx| follower.poll_step(cx, false))).unwrap() {
+        // As servers do, it is polled once more where nothing was there.
+        let step = poll_fn(|cx| match follower.poll_step(cx, false) {
+            Poll::Pending => follower.poll_step(cx, false),
+            ready => ready,
+        });
+        match block_on(step).unwrap() {
             Step::Open(at) => cursor = Some(at),
             Step::Gap(_, at) => {
                 assert!(

@@ -51,7 +51,7 @@ pub(super) fn encode(positions: impl Iterator<Item = (Tag, Position)> + Clone) -
         bits.push(position.offset(), offset_bits);
     }
     let mut text = String::from(MARK);
-    BASE64_URL_SAFE_NO_PAD.encode_string(&bits.bytes, &mut text);
+    BASE64_URL_SAFE_NO_PAD.encode_string(bits.finish(), &mut text);
     text
 }
 
@@ -67,7 +67,8 @@ pub(super) fn decode(text: &str) -> Option<Vec<(Tag, Position)>> {
         .ok()?;
     let mut bits = Reader {
         bytes: &bytes,
-        at: 0,
+        rest: 0,
+        rest_width: 0,
     };
     let mut width = || {
         u32::try_from(bits.take(8)?)
@@ -76,7 +77,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<(Tag, Position)>> {
     };
     let (epoch_bits, offset_bits) = (width()?, width()?);
     let mut positions = Vec::new();
-    while bits.left() >= 8 {
+    while bits.has_more() {
         let tag = Tag(u32::try_from(bits.take(TAG_BITS)?).ok()?);
         let epoch = Epoch::new(bits.take(epoch_bits)?);
         positions.push((tag, Position::new(epoch, bits.take(offset_bits)?)));
@@ -88,45 +89,57 @@ pub(super) fn decode(text: &str) -> Option<Vec<(Tag, Position)>> {
 #[derive(Default)]
 struct Writer {
     bytes: Vec<u8>,
-    /// How many bits of the last byte are free.
-    free: u32,
+    /// What is not yet a whole byte, in the lowest bits.
+    rest: u128,
+    rest_width: u32,
 }
 
 impl Writer {
-    /// Appends the lowest `width` bits, the highest of them first.
+    /// Appends a number of that many bits, the highest of them first.
     fn push(&mut self, number: u64, width: u32) {
-        for bit in (0..width).rev() {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = u8::BITS;
-            }
-            self.free -= 1;
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= u8::from(number >> bit & 1 == 1) << self.free;
-            }
+        self.rest = self.rest << width | u128::from(number);
+        self.rest_width += width;
+        while let Some(width) = self.rest_width.checked_sub(u8::BITS) {
+            let [byte, ..] = (self.rest >> width).to_le_bytes();
+            self.bytes.push(byte);
+            self.rest &= (1 << width) - 1;
+            self.rest_width = width;
         }
+    }
+
+    /// Fills the last byte up with zeros.
+    fn finish(mut self) -> Vec<u8> {
+        if self.rest_width > 0 {
+            self.push(0, u8::BITS - self.rest_width);
+        }
+        self.bytes
     }
 }
 
 struct Reader<'a> {
     bytes: &'a [u8],
-    /// The next bit.
-    at: usize,
+    /// What was taken of the bytes and not given out, in the lowest bits.
+    rest: u128,
+    rest_width: u32,
 }
 
 impl Reader<'_> {
-    fn left(&self) -> usize {
-        self.bytes.len() * 8 - self.at
+    /// Whether there is a whole byte more, so that it is not what a byte was filled up with.
+    fn has_more(&self) -> bool {
+        !self.bytes.is_empty()
     }
 
     fn take(&mut self, width: u32) -> Option<u64> {
-        let mut number = 0;
-        for _ in 0..width {
-            let byte = self.bytes.get(self.at / 8)?;
-            number = number << 1 | u64::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
+        while self.rest_width < width {
+            let (&byte, bytes) = self.bytes.split_first()?;
+            self.bytes = bytes;
+            self.rest = self.rest << u8::BITS | u128::from(byte);
+            self.rest_width += u8::BITS;
         }
-        Some(number)
+        self.rest_width -= width;
+        let number = self.rest >> self.rest_width;
+        self.rest &= (1 << self.rest_width) - 1;
+        u64::try_from(number).ok()
     }
 }
 

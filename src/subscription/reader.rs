@@ -6,14 +6,17 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    task::yield_now,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 
-use super::{feed::Feed, feeds::Feeds};
+use super::{
+    feed::Feed,
+    feeds::{Feeds, SHARDS},
+};
 use crate::{
-    store::{DynStore, Position, Read, ReadFrom, StoreError, StoreErrorKind},
+    store::{DynStore, Read, ReadFrom, StoreError, StoreErrorKind},
     sync::{Arc, Weak},
-    topic_name::TopicName,
 };
 
 /// How much is read from the store at once.
@@ -24,6 +27,9 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often heads are compared, in case a wake-up was lost.
 const SLOW_ROUND: Duration = Duration::from_secs(10);
+
+/// How many topics are compared at once.
+const MAX_HEADS: usize = 2048;
 
 /// How many reads of different topics are under way at once.
 const MAX_READS: usize = 16;
@@ -106,26 +112,13 @@ async fn rounds(feeds: &Weak<Feeds>, store: &dyn DynStore) {
             None => drop(ticks.tick().await),
             Some(outage) => sleep(outage.pause()).await,
         }
-        let Some((topics, tails)) = feeds.upgrade().map(|feeds| read_topics(&feeds)) else {
-            return pending().await;
-        };
-        if topics.is_empty() {
-            outage = None;
-            continue;
-        }
-        let heads = in_time(store.heads(&topics)).await;
+        let round = round(feeds, store).await;
         let Some(feeds) = feeds.upgrade() else { return };
-        match heads {
-            Ok(heads) => {
+        match round {
+            Ok(()) => {
                 if outage.take().is_some() {
                     feeds.all().iter().for_each(|feed| feed.recover());
                 }
-                let moved = topics
-                    .iter()
-                    .zip(tails)
-                    .zip(heads)
-                    .filter(|((_, tail), head)| tail != head);
-                moved.for_each(|((topic, _), _)| feeds.wake(topic));
             }
             Err(error) => {
                 tracing::warn!(
@@ -141,6 +134,46 @@ async fn rounds(feeds: &Weak<Feeds>, store: &dyn DynStore) {
             }
         }
     }
+}
+
+/// Goes through all topics, so many at a time that neither this task nor the store is held up.
+async fn round(feeds: &Weak<Feeds>, store: &dyn DynStore) -> Result<(), StoreError> {
+    let mut followed = Vec::new();
+    for shard in 0..SHARDS {
+        let Some(feeds) = feeds.upgrade() else {
+            return Ok(());
+        };
+        followed.extend(feeds.some(shard).iter().map(Arc::downgrade));
+        drop(feeds);
+        while followed.len() >= MAX_HEADS || (shard + 1 == SHARDS && !followed.is_empty()) {
+            let rest = followed.split_off(followed.len().min(MAX_HEADS));
+            compare(&followed, store).await?;
+            followed = rest;
+            yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+/// Has those of the topics read whose head is not the tail.
+async fn compare(feeds: &[Weak<Feed>], store: &dyn DynStore) -> Result<(), StoreError> {
+    let read = feeds.iter().filter_map(|feed| {
+        let strong = feed.upgrade()?;
+        Some(((feed, strong.tail()?), strong.topic.clone()))
+    });
+    let (feeds, topics): (Vec<_>, Vec<_>) = read.unzip();
+    if topics.is_empty() {
+        return Ok(());
+    }
+    let heads = in_time(store.heads(&topics)).await?;
+    for ((feed, tail), head) in feeds.into_iter().zip(heads) {
+        if tail != head
+            && let Some(feed) = feed.upgrade()
+        {
+            feed.feeds.read_soon(&feed);
+        }
+    }
+    Ok(())
 }
 
 /// A time in which the store does not answer.
@@ -174,17 +207,16 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Resu
     timeout(READ_TIMEOUT, answer).await.unwrap_or_else(late)
 }
 
-fn read_topics(feeds: &Feeds) -> (Vec<TopicName>, Vec<Position>) {
-    let feeds = feeds.all();
-    let read = feeds
-        .iter()
-        .filter_map(|feed| Some((feed.topic.clone(), feed.tail()?)));
-    read.unzip()
-}
-
 /// Reads one topic up to its head, however often that takes.
 async fn read(feeds: Weak<Feeds>, feed: Weak<Feed>, store: &dyn DynStore, permits: &Semaphore) {
     let mut outage: Option<Outage> = None;
+    if let Some(until) = feed.upgrade().and_then(|feed| feed.waits_until()) {
+        sleep_until(until).await;
+        if let Some(feed) = feed.upgrade() {
+            // Wake-ups that came meanwhile are for what is read now.
+            feed.begin_read();
+        }
+    }
     loop {
         let permit = permits.acquire().await;
         let step = in_time(read_page(&feed, store)).await;

@@ -25,7 +25,7 @@ use crate::{last_event_id::LastEventId, store::Position, topic_name::TopicName};
 /// The followers of one client.
 #[derive(Debug)]
 pub(super) struct Several {
-    tags: Vec<Tag>,
+    topics: Vec<(TopicName, Tag)>,
     /// Where the client is, once that is known of all topics.
     cursors: Vec<Position>,
     beginning: Vec<Follower>,
@@ -43,9 +43,12 @@ enum Priming {
 }
 
 impl Several {
-    pub(super) fn new(followers: impl Iterator<Item = Follower>, tags: Vec<Tag>) -> Self {
+    pub(super) fn new(
+        followers: impl Iterator<Item = Follower>,
+        topics: Vec<(TopicName, Tag)>,
+    ) -> Self {
         Self {
-            tags,
+            topics,
             cursors: Vec::new(),
             beginning: followers.collect(),
             following: SelectAll::new(),
@@ -116,8 +119,17 @@ impl Several {
     /// Moves the position of a topic and returns the id of that place.
     pub(super) fn id(&mut self, topic: usize, at: Position) -> ByteString {
         self.cursors[topic] = at;
-        let tags = self.tags.iter().copied();
+        self.id_of_all()
+    }
+
+    fn id_of_all(&self) -> ByteString {
+        let tags = self.topics.iter().map(|(_, tag)| *tag);
         positions::encode(tags.zip(self.cursors.iter().copied())).into()
+    }
+
+    /// The name of a topic.
+    pub(super) fn topic(&self, topic: usize) -> &TopicName {
+        &self.topics[topic].0
     }
 
     /// Moves the position of a topic, over records that are no events, too.
@@ -138,9 +150,7 @@ impl Several {
 
     /// The id of the place where the client is, if it has one.
     pub(super) fn last_id(&self) -> Option<ByteString> {
-        let cursors = self.cursors.iter().copied();
-        let tags = self.tags.iter().copied();
-        (!self.cursors.is_empty()).then(|| positions::encode(tags.zip(cursors)).into())
+        (!self.cursors.is_empty()).then(|| self.id_of_all())
     }
 }
 

@@ -40,13 +40,6 @@ impl Topics {
         };
         Ok(Self::Several(sorted.into_iter().map(with_head).collect()))
     }
-
-    pub(super) fn name(&self, number: usize) -> &TopicName {
-        match self {
-            Self::One((name, _)) => name,
-            Self::Several(topics) => &topics[number].0,
-        }
-    }
 }
 
 /// What [`Hub::subscribe`](crate::Hub::subscribe) takes for a topic: a literal, a [`TopicName`] or a reference to one.

@@ -17,8 +17,8 @@ const MAX_BYTES: usize = 256 * 1024;
 /// How much a client gets in one piece at most, unless one event is larger.
 pub(super) const MAX_CHUNK: usize = 64 * 1024;
 
-/// How many joins are kept for clients at the same place.
-const MAX_JOINS: usize = 2;
+/// For how many places at once joins are kept.
+const MAX_JOINS: usize = 4;
 
 /// A contiguous run of records: exactly those of the log that are after `base` and not after the
 /// last frame. That is the whole invariant, and [`Window::push`] and [`Window::reset`] keep it.
@@ -31,14 +31,15 @@ pub(super) struct Window {
     frames: VecDeque<Frame>,
     bytes: usize,
     max_events: NonZeroUsize,
-    joins: Vec<Join>,
+    /// What was joined since the last push, so that there is one for a place.
+    joins: VecDeque<Join>,
 }
 
-/// The blocks of the frames from offset `from` to offset `to`, in one piece.
+/// The blocks from the frame at offset `from` to `end`, in one piece.
 #[derive(Debug)]
 struct Join {
     from: u64,
-    to: u64,
+    end: Position,
     blocks: Bytes,
 }
 
@@ -63,7 +64,7 @@ impl Window {
             frames: VecDeque::new(),
             bytes: 0,
             max_events,
-            joins: Vec::new(),
+            joins: VecDeque::new(),
         }
     }
 
@@ -125,18 +126,26 @@ impl Window {
         if cursor.offset() >= self.tail().offset() {
             return Place::AtEnd;
         }
-        let next = self
-            .frames
-            .partition_point(|frame| frame.offset <= cursor.offset());
-        // Offsets may jump where a log has lost its end: one in between is of what is lost.
-        let before = match next.checked_sub(1) {
-            Some(before) => self.frames[before].offset,
-            None => self.base,
-        };
-        match before == cursor.offset() {
-            true => Place::Inside(next),
-            false => Place::Elsewhere,
+        match self.behind(cursor.offset()) {
+            Some(next) => Place::Inside(next),
+            None => Place::Elsewhere,
         }
+    }
+
+    /// The frame behind the one at `offset`, which is before the tail. `None` where there is none at
+    /// `offset`: where a log has lost its end offsets jump, and those in between are of what is lost.
+    fn behind(&self, offset: u64) -> Option<usize> {
+        let is_behind = |next: &usize| {
+            let before = next.checked_sub(1).map(|at| self.frames[at].offset);
+            before.unwrap_or(self.base) == offset
+        };
+        // Where it is if no offset is left out, as is usual.
+        let left = usize::try_from(self.tail().offset() - offset).unwrap_or(usize::MAX);
+        let usual = self.frames.len().saturating_sub(left);
+        Some(usual).filter(is_behind).or_else(|| {
+            let next = self.frames.partition_point(|frame| frame.offset <= offset);
+            Some(next).filter(is_behind)
+        })
     }
 
     /// The frames from `first` on that go out in one piece, and the cursor behind them.
@@ -158,30 +167,29 @@ impl Window {
 
     /// The blocks of that chunk in one piece, which clients at the same place share.
     pub(super) fn join(&mut self, first: usize) -> (Bytes, Position) {
+        if first + 1 == self.frames.len() {
+            return (self.frames[first].block().clone(), self.tail());
+        }
+        let from = self.frames[first].offset;
+        if let Some(join) = self.joins.iter().find(|join| join.from == from) {
+            return (join.blocks.clone(), join.end);
+        }
         let (frames, end) = self.chunk(first);
-        let mut blocks = frames.map(Frame::block).filter(|block| !block.is_empty());
-        let (one, another) = (blocks.next(), blocks.next());
-        if another.is_none() {
-            return (one.cloned().unwrap_or_default(), end);
-        }
-        let (from, to) = (self.frames[first].offset, end.offset());
-        if let Some(join) = self
-            .joins
-            .iter()
-            .find(|join| join.from == from && join.to == to)
-        {
-            return (join.blocks.clone(), end);
-        }
-        let blocks: Vec<&[u8]> = self.chunk(first).0.map(|frame| &**frame.block()).collect();
+        let blocks: Vec<&[u8]> = frames.map(|frame| &**frame.block()).collect();
         let blocks = Bytes::from(blocks.concat());
         if self.joins.len() == MAX_JOINS {
-            self.joins.remove(0);
+            self.joins.pop_front();
         }
-        self.joins.push(Join {
+        self.joins.push_back(Join {
             from,
-            to,
+            end,
             blocks: blocks.clone(),
         });
         (blocks, end)
+    }
+
+    /// Gives back what nobody will ask for again, once all have come to the end.
+    pub(super) fn drop_joins(&mut self) {
+        self.joins = VecDeque::new();
     }
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod client;
 mod compression;
 mod failure;
+mod fan_out;
 mod faulty;
 mod foreign;
 mod head;

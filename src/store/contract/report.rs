@@ -59,10 +59,15 @@ impl Report {
 
     /// # Panics
     ///
-    /// When the store breaks a rule; the message has them all.
+    /// When the store breaks a rule; the message has all cases, and how many of them failed.
     #[track_caller]
     pub fn assert_passed(&self) {
-        assert!(self.failed().next().is_none(), "\n{self}");
+        let (failed, skipped) = (self.failed().count(), self.skipped().count());
+        let passed = self.cases.len() - failed - skipped;
+        assert!(
+            failed == 0,
+            "\n{self}{passed} passed, {skipped} skipped, {failed} failed"
+        );
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
+
+use crate::store::millis::unix_millis;
 
 /// Milliseconds of Unix time, the latest that were ever seen.
 ///
@@ -16,12 +18,7 @@ impl Clock {
     }
 
     pub(super) fn now(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = millis(now.unwrap_or_default());
+        let now = unix_millis(SystemTime::now());
         self.0.fetch_max(now, Ordering::Relaxed).max(now)
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

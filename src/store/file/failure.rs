@@ -1,16 +1,8 @@
 //! What the engine's errors mean.
 
-use std::{error::Error, io};
+use std::io;
 
-use crate::store::{StoreError, StoreErrorKind};
-
-pub(super) fn damaged(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
-    StoreError::new(StoreErrorKind::Damaged, cause)
-}
-
-pub(super) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, cause)
-}
+use crate::store::{StoreError, StoreErrorKind, error::unavailable};
 
 /// The error of an operation that stored nothing.
 pub(super) fn failed(error: impl Into<redb::Error>) -> StoreError {

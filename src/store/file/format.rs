@@ -2,10 +2,10 @@
 
 use redb::TableDefinition;
 
-use super::failure::damaged;
+use super::wide;
 use crate::{
     event::EventName,
-    store::{Epoch, NewRecord, Position, RecordKind, StoreError},
+    store::{Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged},
 };
 
 /// The number of this format. A file of another one is refused.
@@ -172,7 +172,7 @@ const END: u8 = 3;
 impl Entry<'_> {
     /// The bytes of the texts.
     pub(super) fn text(&self) -> u64 {
-        size_of_text(self.data.len() + self.name.map_or(0, str::len))
+        wide(self.data.len() + self.name.map_or(0, str::len))
     }
 
     pub(super) fn is_event(&self) -> bool {
@@ -274,8 +274,4 @@ fn checksum(log: u64, offset: u64, rest: &[u8]) -> u32 {
     hasher.update(&offset.to_be_bytes());
     hasher.update(rest);
     hasher.finalize()
-}
-
-fn size_of_text(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -15,12 +15,16 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
 use super::{
     Limits, Published,
     clock::Clock,
-    failure::{damaged, failed, unavailable},
+    failure::failed,
     format::{EPOCH_KEY, FORMAT, FORMAT_KEY, GONE, LIVES, LOGS, Log, META, RECORDS},
-    topics::{Tables, Topics, random_epoch},
+    tables::Tables,
+    topics::Topics,
 };
 use crate::{
-    store::{Epoch, StoreError},
+    store::{
+        Epoch, StoreError,
+        error::{damaged, unavailable},
+    },
     sync::{Arc, Mutex},
     topic_name::TopicName,
 };
@@ -150,7 +154,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
     {
         let mut meta = transaction.open_table(META).map_err(failed)?;
         meta.insert(FORMAT_KEY, FORMAT).map_err(failed)?;
-        meta.insert(EPOCH_KEY, random_epoch()).map_err(failed)?;
+        let epoch = Epoch::random().get();
+        meta.insert(EPOCH_KEY, epoch).map_err(failed)?;
         transaction.open_table(LOGS).map_err(failed)?;
         transaction.open_table(LIVES).map_err(failed)?;
         transaction.open_table(GONE).map_err(failed)?;

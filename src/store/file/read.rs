@@ -30,10 +30,12 @@ use std::num::NonZeroUsize;
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::{
-    failure::{damaged, failed},
+    failure::failed,
     format::{Entry, Log, RECORDS},
 };
-use crate::store::{Epoch, Evicted, Page, Position, Read, ReadFrom, Record, StoreError};
+use crate::store::{
+    Epoch, Evicted, Page, Position, Read, ReadFrom, Record, StoreError, error::damaged,
+};
 
 /// What is known of a topic without looking at records.
 pub(super) struct Place {
@@ -49,23 +51,10 @@ impl Place {
 
     pub(super) fn answer(&self, from: ReadFrom) -> Answer {
         let head = self.head();
-        let nothing = Answer::Now(Read::Page(Page {
-            start: head,
-            records: Vec::new(),
-            head,
-        }));
         let Some(log) = self.log else {
-            return match from {
-                ReadFrom::After(position) if position == head => nothing,
-                ReadFrom::After(position)
-                    if position.epoch() == head.epoch() && position.offset() > head.offset() =>
-                {
-                    Answer::Now(Read::Ahead(head))
-                }
-                ReadFrom::After(_) => Answer::Now(Read::UnknownEpoch(head)),
-                ReadFrom::Oldest | ReadFrom::Newest(_) => nothing,
-            };
+            return Answer::Now(Read::absent(head, from));
         };
+        let nothing = Answer::Now(Read::empty(head));
         match from {
             ReadFrom::After(position) => match offset_in(&log, self.absent.epoch(), position) {
                 None => Answer::Now(Read::UnknownEpoch(head)),

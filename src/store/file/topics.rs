@@ -1,35 +1,20 @@
 //! All logs, as the one writer knows and changes them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use redb::{ReadTransaction, Table, WriteTransaction};
+use redb::ReadTransaction;
 
 use super::{
     Limits, Published,
-    clock::millis,
-    failure::{damaged, failed},
-    format::{Entry, GONE, LIVES, LOGS, Log, RECORDS, bucket},
+    failure::failed,
+    format::{Log, bucket},
+    tables::{Tables, jump},
 };
 use crate::{
-    store::{Append, Appended, Epoch, Position, RecordKind, StoreError},
+    store::{Append, Appended, Epoch, Position, StoreError, error::damaged, millis::millis},
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };
-
-/// How far the first append after an opening jumps ahead at most; see `read.rs`.
-const JUMP: u64 = 1 << 32;
-/// Epochs are short, so that ids are.
-const EPOCHS: u64 = 1 << 40;
-/// How many records of logs that are gone are removed along with one commit.
-const SWEEP: usize = 4096;
-
-/// A random epoch.
-pub(super) fn random_epoch() -> u64 {
-    fastrand::u64(..EPOCHS)
-}
 
 /// What the writer knows of the logs that are committed and of those it is changing.
 ///
@@ -50,25 +35,6 @@ pub(super) struct Topics {
     /// What is not yet published: changed logs, those that are gone, and changed lives.
     changed: HashMap<TopicName, Option<Log>>,
     changed_lives: HashMap<u16, u64>,
-}
-
-/// The tables, open for writing.
-pub(super) struct Tables<'a> {
-    logs: Table<'a, &'static str, [u64; Log::FIELDS]>,
-    lives: Table<'a, u16, u64>,
-    gone: Table<'a, u64, ()>,
-    records: Table<'a, (u64, u64), &'static [u8]>,
-}
-
-impl<'a> Tables<'a> {
-    pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self {
-            logs: transaction.open_table(LOGS).map_err(failed)?,
-            lives: transaction.open_table(LIVES).map_err(failed)?,
-            gone: transaction.open_table(GONE).map_err(failed)?,
-            records: transaction.open_table(RECORDS).map_err(failed)?,
-        })
-    }
 }
 
 impl Topics {
@@ -137,8 +103,8 @@ impl Topics {
         };
         let after = append.end_of_life().map(millis);
         log.gone_at = after.and_then(|after| now.checked_add(after));
-        self.push(tables, &mut log, &append, now)?;
-        evict(tables, &mut log, &self.limits, now)?;
+        tables.push(&mut log, append.records(), now)?;
+        tables.evict(&mut log, &self.limits, now)?;
         log.turn = self.next_turn;
         self.next_turn += 1;
         let head = log.head();
@@ -160,7 +126,7 @@ impl Topics {
         self.next_id += 1;
         Ok(Log {
             id,
-            epoch: random_epoch(),
+            epoch: Epoch::random().get(),
             begun_from,
             first: 0,
             head: 0,
@@ -176,41 +142,6 @@ impl Topics {
         })
     }
 
-    fn push(
-        &mut self,
-        tables: &mut Tables<'_>,
-        log: &mut Log,
-        append: &Append,
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let at = log.clock.max(now);
-        for record in append.records() {
-            let previous = log.head;
-            log.head = match log.jumped {
-                true => previous
-                    .checked_add(1)
-                    .ok_or_else(|| damaged("the last offset"))?,
-                false => jump(previous)?,
-            };
-            log.jumped = true;
-            log.clock = at;
-            let is_event = record.kind() == RecordKind::Event;
-            log.events += u64::from(is_event);
-            let entry = Entry::of(record, previous, at, log.all_events());
-            log.size += entry.counted();
-            if is_event {
-                log.bytes += entry.text();
-            }
-            let bytes = entry.to_bytes(log.id, log.head);
-            let key = (log.id, log.head);
-            tables
-                .records
-                .insert(key, bytes.as_slice())
-                .map_err(failed)?;
-        }
-        Ok(())
-    }
-
     /// Makes room at an opening, where the limits may have become smaller.
     pub(super) fn evict_all(
         &mut self,
@@ -223,7 +154,7 @@ impl Topics {
                 continue;
             };
             let mut evicted = log;
-            evict(tables, &mut evicted, &self.limits, now)?;
+            tables.evict(&mut evicted, &self.limits, now)?;
             if evicted != log {
                 self.take(&topic, &log);
                 self.put(&topic, evicted);
@@ -266,28 +197,7 @@ impl Topics {
 
     /// Removes some of the records of logs that are gone.
     pub(super) fn sweep(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
-        let mut left = SWEEP;
-        while let Some(&id) = self.gone.front() {
-            let all = (id, 0)..=(id, u64::MAX);
-            let mut records = tables
-                .records
-                .extract_from_if(all, |_, _| true)
-                .map_err(failed)?;
-            loop {
-                if left == 0 {
-                    return Ok(());
-                }
-                match records.next() {
-                    Some(removed) => drop(removed.map_err(failed)?),
-                    None => break,
-                }
-                left -= 1;
-            }
-            drop(records);
-            tables.gone.remove(id).map_err(failed)?;
-            self.gone.pop_front();
-        }
-        Ok(())
+        tables.sweep(&mut self.gone)
     }
 
     /// Writes what has changed of the logs.
@@ -353,67 +263,4 @@ impl Topics {
         self.counted += log.counted();
         self.changed.insert(topic.clone(), Some(log));
     }
-}
-
-/// Removes the oldest records until the limits hold.
-fn evict(
-    tables: &mut Tables<'_>,
-    log: &mut Log,
-    limits: &Limits,
-    now: u64,
-) -> Result<(), StoreError> {
-    let over = |log: &Log| log.events > limits.events || log.bytes > limits.bytes;
-    let may_be_old = limits.age.is_some() && log.first != log.head;
-    if !over(log) && !may_be_old {
-        return Ok(());
-    }
-    let from = Bound::Included((log.id, 0));
-    let mut cursor = tables.records.lower_bound_mut(from).map_err(failed)?;
-    while log.first != log.head {
-        let Some((key, value)) = cursor.peek_next().map_err(failed)? else {
-            return Err(damaged("a record is missing"));
-        };
-        let (id, offset) = key.value();
-        if id != log.id {
-            return Err(damaged("a record is missing"));
-        }
-        let entry = Entry::from_bytes(id, offset, value.value())?;
-        let is_old = limits
-            .age
-            .is_some_and(|age| now.saturating_sub(entry.at) >= age);
-        if !over(log) && !is_old {
-            break;
-        }
-        let mut left = *log;
-        let counts = left.forget(&entry, offset);
-        counts.ok_or_else(|| damaged("a log that holds more than was counted"))?;
-        *log = left;
-        drop((key, value));
-        cursor.remove_next().map_err(failed)?;
-    }
-    cursor.close().map_err(failed)
-}
-
-impl Log {
-    /// Counts without the oldest record.
-    fn forget(&mut self, oldest: &Entry<'_>, offset: u64) -> Option<()> {
-        if oldest.is_event() {
-            self.events = self.events.checked_sub(1)?;
-            self.bytes = self.bytes.checked_sub(oldest.text())?;
-            self.evicted += 1;
-        }
-        if !oldest.is_event() || self.first.checked_add(1) != Some(offset) {
-            self.counted_from = offset;
-        }
-        self.size = self.size.checked_sub(oldest.counted())?;
-        self.first = offset;
-        Some(())
-    }
-}
-
-fn jump(offset: u64) -> Result<u64, StoreError> {
-    let ahead = 1 + fastrand::u64(..JUMP);
-    offset
-        .checked_add(ahead)
-        .ok_or_else(|| damaged("the last offset"))
 }

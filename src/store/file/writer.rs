@@ -1,38 +1,18 @@
 //! The thread that writes: all appends that wait go into one commit.
 
-use std::{error::Error, mem, sync::Arc};
+use std::error::Error;
 
-use tokio::sync::{
-    mpsc::{Receiver, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
-use super::{
-    Shared,
-    failure::{failed, unavailable},
-    topics::{Tables, Topics},
-};
+use super::{Shared, failure::failed, tables::Tables, topics::Topics};
 use crate::{
-    store::{Append, Appended, NewRecord, StoreError, StoreErrorKind},
+    store::{
+        Append, Appended, StoreError, StoreErrorKind,
+        error::unavailable,
+        request::{Asker, Request, refuse, with_waiting},
+    },
     topic_name::TopicName,
 };
-
-/// How many bytes of records one commit takes; a larger append has one of its own.
-const BATCH: usize = 4 * 1024 * 1024;
-
-type Answer = Result<Appended, StoreError>;
-
-pub(super) struct Request {
-    pub(super) topic: TopicName,
-    pub(super) append: Append,
-    pub(super) answer: oneshot::Sender<Answer>,
-}
-
-impl Request {
-    fn size(&self) -> usize {
-        self.append.records().iter().map(NewRecord::size).sum()
-    }
-}
 
 /// Writes until the store is dropped, or a commit fails.
 ///
@@ -41,13 +21,13 @@ impl Request {
 pub(super) fn run(mut queue: Receiver<Request>, shared: &Shared, mut topics: Topics) {
     while let Some(batch) = next_batch(&mut queue, topics.has_gone()) {
         if let Err(error) = commit(shared, &mut topics, batch) {
-            tracing::error!(error = &*error as &dyn Error, "file store has failed");
+            tracing::error!(error = &error as &dyn Error, "file store has failed");
             break;
         }
     }
     queue.close();
     while let Ok(request) = queue.try_recv() {
-        answer(request.answer, Err(unavailable(FAILED)));
+        request.asker.answer(Err(unavailable(FAILED)));
     }
 }
 
@@ -61,56 +41,33 @@ fn next_batch(queue: &mut Receiver<Request>, other_work: bool) -> Option<Vec<Req
         Err(TryRecvError::Empty) => queue.blocking_recv()?,
         Err(TryRecvError::Disconnected) => return None,
     };
-    let mut bytes = first.size();
-    let mut batch = vec![first];
-    while bytes < BATCH
-        && let Ok(request) = queue.try_recv()
-    {
-        bytes += request.size();
-        batch.push(request);
-    }
-    Some(batch)
+    Some(with_waiting(first, queue, usize::MAX))
 }
 
 /// Commits a batch and answers it, also where that fails.
-fn commit(
-    shared: &Shared,
-    topics: &mut Topics,
-    mut batch: Vec<Request>,
-) -> Result<(), Arc<StoreError>> {
-    let fail = |answers: Vec<oneshot::Sender<Answer>>, kind, error| {
-        let error = Arc::new(error);
-        for to in answers {
-            answer(to, Err(StoreError::new(kind, Arc::clone(&error))));
-        }
+fn commit(shared: &Shared, topics: &mut Topics, batch: Vec<Request>) -> Result<(), StoreError> {
+    let fail = |askers: Vec<Asker>, kind, error| {
+        refuse(askers, kind, &error);
         Err(error)
     };
-    let appends: Vec<_> = batch
-        .iter_mut()
-        .map(|request| {
-            (
-                request.topic.clone(),
-                mem::replace(&mut request.append, Append::new([])),
-            )
-        })
-        .collect();
-    let senders: Vec<_> = batch.into_iter().map(|request| request.answer).collect();
+    let each = batch.into_iter().map(|r| ((r.topic, r.append), r.asker));
+    let (appends, askers): (Vec<_>, Vec<_>) = each.unzip();
     let (transaction, appended) = match write(shared, topics, appends) {
         Ok(written) => written,
         // Nothing of it was committed.
-        Err(error) => return fail(senders, error.kind(), error),
+        Err(error) => return fail(askers, error.kind(), error),
     };
     let committed = transaction.commit().map_err(failed);
     let snapshot = match committed.and_then(|()| shared.begin_read()) {
         Ok(snapshot) => snapshot,
-        Err(error) => return fail(senders, StoreErrorKind::OutcomeUnknown, error),
+        Err(error) => return fail(askers, StoreErrorKind::OutcomeUnknown, error),
     };
     let changed = topics.publish(snapshot);
     for topic in &changed {
         shared.listeners.wake(topic);
     }
-    for (sender, appended) in senders.into_iter().zip(appended) {
-        answer(sender, Ok(appended));
+    for (asker, appended) in askers.into_iter().zip(appended) {
+        asker.answer(Ok(appended));
     }
     Ok(())
 }
@@ -132,9 +89,4 @@ fn write(
         topics.save(&mut tables)?;
     }
     Ok((transaction, appended))
-}
-
-fn answer(to: oneshot::Sender<Answer>, answer: Answer) {
-    // Whoever asked may have gone.
-    drop(to.send(answer));
 }

@@ -1,10 +1,10 @@
 //! What went wrong with NATS, and what that means for what was to be stored.
 
-use std::{error::Error, fmt};
+use std::error::Error;
 
 use async_nats::jetstream::{self, ErrorCode};
 
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, StoreErrorKind, error::unavailable};
 
 /// Why a request has no answer that helps.
 #[derive(Debug)]
@@ -48,10 +48,8 @@ impl Failure {
     /// The error of everything else, where no answer means that nothing was done that matters.
     pub(super) fn of_read(self) -> StoreError {
         match self {
-            Self::NotSent(error) | Self::Lost(error) => {
-                StoreError::new(StoreErrorKind::Unavailable, error)
-            }
-            Self::Refused(error) => StoreError::new(StoreErrorKind::Unavailable, error),
+            Self::NotSent(error) | Self::Lost(error) => unavailable(error),
+            Self::Refused(error) => unavailable(error),
             Self::TooLarge(error) => StoreError::new(StoreErrorKind::TooLarge, error),
             Self::Outrun => unavailable("others append to the topic all the time"),
             Self::NoStream => unavailable("the stream is gone"),
@@ -64,26 +62,4 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
-}
-
-/// A fact about NATS, or about what it holds.
-#[derive(Debug)]
-pub(super) struct Fact(pub(super) String);
-
-impl fmt::Display for Fact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Fact {}
-
-/// The error of data that this store has not written.
-pub(super) fn damaged(what: String) -> StoreError {
-    tracing::error!("{what}");
-    StoreError::new(StoreErrorKind::Damaged, Fact(what))
-}
-
-pub(super) fn unavailable(what: &str) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, Fact(what.to_owned()))
 }

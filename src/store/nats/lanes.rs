@@ -4,24 +4,26 @@
 //! with each other. The server takes a message only as the next after the one that its links were made
 //! from, so what a message says of its predecessors is true, and a condition that held still does.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
     Core, Limits, Tail,
-    failure::{Failure, unavailable},
-    message::{self, Links, MOST_RECORDS, encode, offset},
+    failure::Failure,
+    message::{self, Links, MOST_RECORDS, encode, offset, packed_size},
 };
 use crate::{
-    store::{Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind},
+    store::{
+        Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind,
+        error::unavailable,
+        millis::millis,
+        request::{Answer, Request, refuse},
+    },
+    sync::{Mutex, lock},
     topic_name::TopicName,
 };
 
@@ -34,17 +36,10 @@ const IDLE: Duration = Duration::from_secs(10);
 /// For how long to try where other processes are faster.
 const RACING: Duration = Duration::from_secs(10);
 
-type Answer = Result<Appended, StoreError>;
-
-struct Job {
-    append: Append,
-    answer: oneshot::Sender<Answer>,
-}
-
 /// The lanes of a store. They end with it.
 pub(super) struct Lanes {
     core: Arc<Core>,
-    lanes: Mutex<HashMap<TopicName, mpsc::Sender<Job>>>,
+    lanes: Mutex<HashMap<TopicName, mpsc::Sender<Request>>>,
 }
 
 impl Lanes {
@@ -56,32 +51,30 @@ impl Lanes {
     }
 
     pub(super) async fn append(&self, topic: &TopicName, append: Append) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        let mut job = Job { append, answer };
+        let (mut request, answer) = Request::new(topic.clone(), append);
         // A lane that ends gives back what it did not take.
-        while let Err(mpsc::error::SendError(back)) = self.lane(topic).send(job).await {
-            job = back;
+        while let Err(mpsc::error::SendError(back)) = self.lane(&request.topic).send(request).await
+        {
+            request = back;
         }
-        answered
-            .await
-            .unwrap_or_else(|_| Err(StoreErrorKind::OutcomeUnknown.into()))
+        answer.await
     }
 
-    fn lane(&self, topic: &TopicName) -> mpsc::Sender<Job> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lane(&self, topic: &TopicName) -> mpsc::Sender<Request> {
+        let mut lanes = lock(&self.lanes);
         if let Some(lane) = lanes.get(topic).filter(|lane| !lane.is_closed()) {
             return lane.clone();
         }
         if lanes.len().is_power_of_two() {
             lanes.retain(|_, lane| !lane.is_closed());
         }
-        let (lane, jobs) = mpsc::channel(WAITING);
+        let (lane, requests) = mpsc::channel(WAITING);
         let worker = Lane {
             core: Arc::clone(&self.core),
             topic: topic.clone(),
             known: None,
         };
-        tokio::spawn(worker.run(jobs));
+        tokio::spawn(worker.run(requests));
         lanes.insert(topic.clone(), lane.clone());
         lane
     }
@@ -115,9 +108,9 @@ struct Lane {
     known: Option<Known>,
 }
 
-/// What becomes of the jobs of a message.
+/// What becomes of the requests of a message.
 struct Plan {
-    /// For each job: the conflict, or how many records stand in the message up to its last.
+    /// For each request: the conflict, or how many records stand in the message up to its last.
     answers: Vec<Result<usize, Position>>,
     records: Vec<NewRecord>,
     ends: Option<u64>,
@@ -125,62 +118,57 @@ struct Plan {
 }
 
 impl Lane {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut held = None;
         loop {
             let first = match held.take() {
-                Some(job) => job,
-                None => match timeout(IDLE, jobs.recv()).await {
-                    Ok(Some(job)) => job,
+                Some(request) => request,
+                None => match timeout(IDLE, requests.recv()).await {
+                    Ok(Some(request)) => request,
                     Ok(None) => return,
                     Err(_) => {
-                        jobs.close();
-                        match jobs.recv().await {
-                            Some(job) => job,
+                        requests.close();
+                        match requests.recv().await {
+                            Some(request) => request,
                             None => return,
                         }
                     }
                 },
             };
-            let mut size = size(&first);
+            let mut size = packed_size(first.append.records());
             let mut count = first.append.records().len();
             let mut joined = vec![first];
-            while let Ok(job) = jobs.try_recv() {
-                size += self::size(&job);
-                count += job.append.records().len();
+            while let Ok(request) = requests.try_recv() {
+                size += packed_size(request.append.records());
+                count += request.append.records().len();
                 if size > JOINED.min(self.core.link.max_payload() / 2) || count > MOST_RECORDS {
-                    held = Some(job);
+                    held = Some(request);
                     break;
                 }
-                joined.push(job);
+                joined.push(request);
             }
             self.append(joined).await;
         }
     }
 
-    async fn append(&mut self, jobs: Vec<Job>) {
-        let done = self.try_append(&jobs).await;
+    async fn append(&mut self, requests: Vec<Request>) {
+        let done = self.try_append(&requests).await;
         match done {
             Ok(answers) => {
-                for (job, answer) in jobs.into_iter().zip(answers) {
-                    // Nobody may wait any more.
-                    let _ = job.answer.send(Ok(answer));
+                for (request, answer) in requests.into_iter().zip(answers) {
+                    request.asker.answer(Ok(answer));
                 }
             }
             Err(failure) => {
                 self.known = None;
                 let error = failure.of_append();
-                let kind = error.kind();
-                let mut error = Some(error);
-                for job in jobs {
-                    let error = error.take().unwrap_or_else(|| kind.into());
-                    let _ = job.answer.send(Err(error));
-                }
+                let askers = requests.into_iter().map(|request| request.asker);
+                refuse(askers, error.kind(), &error);
             }
         }
     }
 
-    async fn try_append(&mut self, jobs: &[Job]) -> Result<Vec<Appended>, Failure> {
+    async fn try_append(&mut self, requests: &[Request]) -> Result<Vec<Appended>, Failure> {
         let begun = Instant::now();
         let mut pause = 1;
         while begun.elapsed() < RACING {
@@ -195,7 +183,7 @@ impl Lane {
                 Some(known) => known,
                 None => self.look(generation).await?,
             };
-            let plan = Plan::of(jobs, &known);
+            let plan = Plan::of(requests, &known);
             let is_stored_whole = plan.answers.iter().all(Result::is_ok) && plan.changes;
             if !is_stored_whole && !is_fresh {
                 // Only what the server says now is a reason to refuse, or to do nothing.
@@ -209,7 +197,7 @@ impl Lane {
             match self.publish(&known, &plan).await {
                 Ok((next, sequence)) => {
                     let (epoch, before) = (next.head.epoch(), next.previous(&known));
-                    self.core.sightings.note(&self.topic, next.head);
+                    self.core.seen.note(&self.topic, next.head);
                     self.known = Some(next);
                     return Ok(plan.appended(|count| match count {
                         0 => before,
@@ -272,7 +260,7 @@ impl Lane {
                 ends: plan.ends,
             },
             None => Links {
-                epoch: random_epoch(),
+                epoch: Epoch::random(),
                 from: known.head.offset(),
                 birth: 0,
                 previous: 0,
@@ -325,17 +313,17 @@ impl Known {
 }
 
 impl Plan {
-    /// Takes the jobs in order. A condition after the first record of the message is never the head
-    /// that somebody has seen, for the message has no sequence yet.
-    fn of(jobs: &[Job], known: &Known) -> Self {
+    /// Takes the requests in order. A condition after the first record of the message is never the
+    /// head that somebody has seen, for the message has no sequence yet.
+    fn of(requests: &[Request], known: &Known) -> Self {
         let mut plan = Self {
-            answers: Vec::with_capacity(jobs.len()),
+            answers: Vec::with_capacity(requests.len()),
             records: Vec::new(),
             ends: None,
             changes: false,
         };
         let mut ends = known.ends_at.is_some();
-        for Job { append, .. } in jobs {
+        for Request { append, .. } in requests {
             let holds = |seen| plan.records.is_empty() && seen == known.head;
             if !append.condition().is_none_or(holds) {
                 plan.answers.push(Err(known.head));
@@ -364,19 +352,6 @@ impl Plan {
         });
         answers.collect()
     }
-}
-
-fn size(job: &Job) -> usize {
-    let sizes = job.append.records().iter().map(|record| record.size() + 9);
-    sizes.sum()
-}
-
-fn millis(after: Duration) -> u64 {
-    u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
-}
-
-pub(super) fn random_epoch() -> Epoch {
-    Epoch::new(fastrand::u64(..1 << 40))
 }
 
 /// Checks what no server has to be asked for.

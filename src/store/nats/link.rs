@@ -19,12 +19,9 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{
-    failure::{Fact, Failure, damaged},
-    message::Message,
-};
+use super::{failure::Failure, message::Message};
 use crate::{
-    store::{Epoch, StoreError},
+    store::{Epoch, StoreError, error::damaged},
     topic_name::TopicName,
 };
 
@@ -108,7 +105,7 @@ impl Link {
         };
         timeout(self.answer, connected)
             .await
-            .map_err(|_| Failure::NotSent(Fact("NATS is not connected".into()).into()))
+            .map_err(|_| Failure::NotSent("NATS is not connected".into()))
     }
 
     /// Asks JetStream. `None` where there is no such message.
@@ -141,7 +138,7 @@ impl Link {
         let answer = answer.unwrap_or_default();
         let number = |field: &str| answer["state"][field].as_u64().unwrap_or(0);
         let Some(created) = answer["created"].as_str() else {
-            return Err(damaged("the stream has no time of creation".into()).into());
+            return Err(damaged("the stream has no time of creation").into());
         };
         Ok(Shape {
             epoch: Epoch::new(hash(created) >> 24),

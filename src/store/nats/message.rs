@@ -1,16 +1,17 @@
 //! What one message of the stream holds: the records of an append, or of several that waited at the
 //! same time, and where they stand in their log.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use async_nats::{HeaderMap, jetstream::message::StreamMessage};
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::failure::damaged;
 use crate::{
     event::EventName,
-    store::{Epoch, NewRecord, Position, RecordKind, StoreError},
+    store::{
+        Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged, millis::unix_millis,
+    },
 };
 
 /// The header that makes a message one of ours.
@@ -103,7 +104,7 @@ impl Message {
         let time = SystemTime::from(message.time);
         Self::from_parts(
             message.sequence,
-            millis(time),
+            unix_millis(time),
             &message.headers,
             &message.payload,
         )
@@ -222,18 +223,16 @@ pub(super) fn sequence_of(offset: u64) -> u64 {
 }
 
 pub(super) fn now() -> u64 {
-    millis(SystemTime::now())
+    unix_millis(SystemTime::now())
 }
 
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+pub(super) fn packed_size(records: &[NewRecord]) -> usize {
+    records.iter().map(|record| record.size() + 9).sum()
 }
 
 /// Each record as its kind, the lengths of its name and its data, and these.
 fn packed(records: &[NewRecord]) -> Bytes {
-    let sizes = records.iter().map(|record| record.size() + 9);
-    let mut payload = BytesMut::with_capacity(sizes.sum());
+    let mut payload = BytesMut::with_capacity(packed_size(records));
     let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
     for record in records {
         let name = record.name().map_or("", |name| name.as_str());

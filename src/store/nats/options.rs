@@ -5,12 +5,11 @@ use std::{fmt, num::NonZeroUsize, time::Duration};
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 
 use super::{
-    Core, Limits, NatsStore,
-    failure::{Failure, unavailable},
+    Core, Limits, NatsStore, Seen,
+    failure::Failure,
     link::{Link, is_stream_name},
-    sightings::Sightings,
 };
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, error::unavailable, millis::millis};
 
 /// The settings of a [`NatsStore`].
 ///
@@ -57,7 +56,7 @@ impl NatsOptions {
 
     /// Sets the age from which an event is no longer read.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.limits.age = u64::try_from(age.as_micros().div_ceil(1000)).ok();
+        self.limits.age = Some(millis(age));
         self
     }
 
@@ -114,9 +113,7 @@ impl NatsOptions {
                 Duration::from_millis(15 << doublings)
             });
         if let Some(credentials) = &self.credentials {
-            options = options
-                .credentials(credentials)
-                .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, error))?;
+            options = options.credentials(credentials).map_err(unavailable)?;
         }
         let addresses: Vec<ServerAddr> = url
             .split(',')
@@ -136,7 +133,7 @@ impl NatsOptions {
         let connecting = Box::pin(options.connect(&addresses[..]));
         let client = connecting.await.map_err(|error| match error.kind() {
             ConnectErrorKind::ServerParse => no_address(),
-            _ => StoreError::new(StoreErrorKind::Unavailable, error),
+            _ => unavailable(error),
         })?;
         let max_bytes = i64::try_from(self.total_bytes).unwrap_or(i64::MAX);
         let link = Link::new(client, self.stream, self.replicas, max_bytes, self.answer);
@@ -144,7 +141,7 @@ impl NatsOptions {
         Ok(NatsStore::over(Core {
             link,
             limits: self.limits,
-            sightings: Sightings::new(),
+            seen: Seen::new(),
         }))
     }
 }

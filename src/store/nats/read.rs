@@ -7,11 +7,11 @@
 
 use super::{
     ATTEMPTS, Core, Limits, Tail,
-    failure::{Failure, unavailable},
+    failure::Failure,
     message::{self, Entry, Message, sequence_of},
 };
 use crate::{
-    store::{Evicted, Page, Position, Read, ReadFrom, Record, RecordKind},
+    store::{Evicted, Page, Position, Read, ReadFrom, Record, RecordKind, error::unavailable},
     topic_name::TopicName,
 };
 
@@ -50,11 +50,7 @@ fn read_empty(head: Position, from: ReadFrom) -> Read {
     match from {
         // One that is ahead of it is of a log that is gone: of another life, too.
         ReadFrom::After(position) if position != head => Read::UnknownEpoch(head),
-        _ => Read::Page(Page {
-            start: head,
-            records: Vec::new(),
-            head,
-        }),
+        _ => Read::empty(head),
     }
 }
 

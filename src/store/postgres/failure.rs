@@ -1,6 +1,6 @@
 //! What went wrong with Postgres, and what that means for what was to be stored.
 
-use std::{error::Error, fmt};
+use std::error::Error;
 
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
@@ -71,7 +71,7 @@ impl Failure {
         match self {
             Self::NotSent(error) => StoreError::new(kind, error),
             Self::Sent(error) => StoreError::new(kind, error),
-            Self::Late => StoreError::new(kind, Fact("Postgres has not answered in time".into())),
+            Self::Late => StoreError::new(kind, "Postgres has not answered in time"),
         }
     }
 }
@@ -95,25 +95,4 @@ impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Sent(error)
     }
-}
-
-/// A fact about what Postgres holds, or is.
-#[derive(Debug)]
-pub(super) struct Fact(pub(super) String);
-
-impl fmt::Display for Fact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Fact {}
-
-/// The error of data that no function of ours has written.
-pub(super) fn damaged(what: impl Into<String>) -> StoreError {
-    StoreError::new(StoreErrorKind::Damaged, Fact(what.into()))
-}
-
-pub(super) fn unavailable(what: impl Into<String>) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, Fact(what.into()))
 }

@@ -1,8 +1,8 @@
 //! Where logs end.
 
-use super::{PostgresStore, failure::Failure, failure::damaged, is_behind};
+use super::{PostgresStore, failure::Failure};
 use crate::{
-    store::{Epoch, Position, StoreError},
+    store::{Epoch, Position, StoreError, error::damaged},
     topic_name::TopicName,
 };
 
@@ -18,7 +18,7 @@ pub(super) async fn heads(
     let mut heads = ask(store, topics).await?;
     let mut is_renewed = false;
     for ((topic, seen), head) in topics.iter().zip(seen).zip(&heads) {
-        if let Some(seen) = seen.filter(|seen| is_behind(*head, *seen)) {
+        if let Some(seen) = seen.filter(|seen| head.is_behind(*seen)) {
             store.renew(topic, seen).await?;
             is_renewed = true;
         }
@@ -27,7 +27,7 @@ pub(super) async fn heads(
         heads = ask(store, topics).await?;
     }
     for (topic, head) in topics.iter().zip(&heads) {
-        store.seen.note(topic, *head, None);
+        store.seen.note(topic, *head);
     }
     Ok(heads)
 }
@@ -58,4 +58,14 @@ pub(super) fn position(epoch: i64, offset: i64) -> Result<Position, StoreError> 
         Ok(offset) => Ok(Position::new(Epoch::new(epoch.cast_unsigned()), offset)),
         Err(_) => Err(damaged(format!("{offset} is no offset"))),
     }
+}
+
+/// The numbers of a position, as a row has them.
+pub(super) fn numbers(position: Position) -> (i64, i64) {
+    let epoch = position.epoch().get().cast_signed();
+    (epoch, number(position.offset()))
+}
+
+pub(super) fn number<T: TryInto<i64>>(number: T) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }

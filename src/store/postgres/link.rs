@@ -9,6 +9,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Socket, types::ToSql};
 
 use super::{failure::Failure, schema::Schema};
+use crate::store::millis::millis;
 
 /// After this long without a sign of life a connection is no more.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -169,7 +170,7 @@ fn named(config: &Config, purpose: &str) -> Config {
 }
 
 fn settings(answer: Duration) -> String {
-    let millis = answer.as_millis().clamp(1, 1_000_000_000);
+    let millis = millis(answer).clamp(1, 1_000_000_000);
     format!(
         "set statement_timeout = {millis}; set lock_timeout = {millis}; \
          set default_transaction_isolation = 'read committed'; \

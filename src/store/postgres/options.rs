@@ -6,14 +6,10 @@ use tokio::sync::mpsc;
 use tokio_postgres::Config;
 
 use super::{
-    Limits, PostgresStore,
-    failure::{Failure, unavailable},
-    link::Link,
-    schema::Schema,
-    sequencer,
+    Limits, PostgresStore, failure::Failure, heads::number, link::Link, schema::Schema, sequencer,
     writer::Writer,
 };
-use crate::store::{StoreError, seen::Seen};
+use crate::store::{StoreError, error::unavailable, millis::millis, seen::Seen};
 
 /// How many appends wait before whoever comes next waits for a place.
 const QUEUE: usize = 1024;
@@ -48,20 +44,20 @@ impl PostgresOptions {
 
     /// Sets how many events a topic retains at most.
     pub fn max_events(mut self, events: NonZeroUsize) -> Self {
-        self.limits.events = i64::try_from(events.get()).unwrap_or(i64::MAX);
+        self.limits.events = number(events.get());
         self
     }
 
     /// Sets how many bytes of names and data a topic retains at most. A larger record is refused.
     pub fn max_bytes(mut self, bytes: NonZeroUsize) -> Self {
-        self.limits.bytes = i64::try_from(bytes.get()).unwrap_or(i64::MAX);
+        self.limits.bytes = number(bytes.get());
         self
     }
 
     /// Sets the age from which an event is no longer read.
     pub fn max_age(mut self, age: Duration) -> Self {
         const MOST: i64 = 1 << 53;
-        let millis = i64::try_from(age.as_micros().div_ceil(1000));
+        let millis = i64::try_from(millis(age));
         self.limits.age = millis.ok().filter(|&millis| millis < MOST);
         self
     }
@@ -107,10 +103,10 @@ impl PostgresOptions {
             connected: None,
         };
         let (queue, requests) = mpsc::channel(QUEUE);
+        // It ends when its queue is closed, which the store does when it is dropped.
+        tokio::spawn(writer.run(requests));
         Ok(PostgresStore {
             queue,
-            // It ends when the queue does.
-            _writer: tokio::spawn(writer.run(requests)),
             sequencer: tokio::spawn(sequencer::run(link.clone(), self.limits)),
             limits: self.limits,
             link,

@@ -7,13 +7,15 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
-    failure::{Failure, damaged, unavailable},
-    heads::position,
-    is_behind,
+    failure::Failure,
+    heads::{self, numbers, position},
 };
 use crate::{
     event::EventName,
-    store::{Evicted, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
+    store::{
+        Evicted, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind, StoreError,
+        error::{damaged, unavailable},
+    },
     topic_name::TopicName,
 };
 
@@ -29,16 +31,15 @@ pub(super) async fn read(
     from: ReadFrom,
     max_bytes: NonZeroUsize,
 ) -> Result<Read, StoreError> {
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let (epoch, number) = match from {
-        ReadFrom::After(position) => (
-            Some(position.epoch().get().cast_signed()),
-            number(position.offset()),
-        ),
+        ReadFrom::After(position) => {
+            let (epoch, offset) = numbers(position);
+            (Some(epoch), offset)
+        }
         ReadFrom::Oldest => (None, i64::MAX),
-        ReadFrom::Newest(events) => (None, number(events)),
+        ReadFrom::Newest(events) => (None, heads::number(events)),
     };
-    let max_bytes = i64::try_from(max_bytes.get()).map_or(MOST_BYTES, |max| max.min(MOST_BYTES));
+    let max_bytes = heads::number(max_bytes.get()).min(MOST_BYTES);
     for _ in 0..ATTEMPTS {
         let seen = store.seen.head(topic);
         let parameters: super::link::Parameters<'_> =
@@ -51,15 +52,16 @@ pub(super) async fn read(
         let view = View::of(row).map_err(|error| Failure::from(error).of_read())?;
         let head = view.head()?;
         let beginning = position(view.epoch, view.births)?;
-        if let Some(seen) = seen.filter(|s| is_behind(head, *s) || is_behind(beginning, *s)) {
+        let is_behind = |seen: &Position| head.is_behind(*seen) || beginning.is_behind(*seen);
+        if let Some(seen) = seen.filter(is_behind) {
             store.renew(topic, seen).await?;
         } else if view.is_crowded {
             store.trim(topic).await?;
         } else {
-            store.seen.note(topic, head, None);
+            store.seen.note(topic, head);
             return match &view.log {
                 Some(log) => answer(log, head, from, view.entries),
-                None => Ok(read_empty(head, from)),
+                None => Ok(Read::absent(head, from)),
             };
         }
     }
@@ -137,28 +139,6 @@ impl View {
     }
 }
 
-/// The answer for a topic that has no log.
-fn read_empty(head: Position, from: ReadFrom) -> Read {
-    match from {
-        // An earlier count is from before a log of the bucket, perhaps of this topic, came and went.
-        ReadFrom::After(position)
-            if position.epoch() != head.epoch() || position.offset() < head.offset() =>
-        {
-            Read::UnknownEpoch(head)
-        }
-        ReadFrom::After(position) if position != head => Read::Ahead(head),
-        _ => empty(head),
-    }
-}
-
-fn empty(head: Position) -> Read {
-    Read::Page(Page {
-        start: head,
-        records: Vec::new(),
-        head,
-    })
-}
-
 fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result<Read, StoreError> {
     let at = |offset| Position::new(head.epoch(), offset);
     if let ReadFrom::After(position) = from
@@ -173,7 +153,7 @@ fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result
     }
     let after = log.after.unwrap_or(head.offset());
     if after == head.offset() && entries.offsets.is_empty() {
-        return Ok(empty(head));
+        return Ok(Read::empty(head));
     }
     if after < log.first {
         return Ok(Read::Evicted(Evicted {
@@ -191,7 +171,7 @@ fn answer(log: &Log, head: Position, from: ReadFrom, entries: Entries) -> Result
                 middle: head,
                 missed: None,
             }),
-            _ => empty(head),
+            _ => Read::empty(head),
         });
     }
     let start = match (from, &records[0]) {

@@ -2,10 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::{
-    Limits,
-    failure::{Fact, Failure},
-};
+use super::{Limits, failure::Failure};
 
 const SOURCE: &str = include_str!("schema.sql");
 /// The one that is made by the source.
@@ -114,10 +111,13 @@ impl Schema {
             .await?;
         match version.try_get::<_, i32>(0)? {
             VERSION => Ok(true),
-            newer => Err(Failure::NotSent(Box::new(Fact(format!(
-                "the schema {} is of version {newer}, and this crate knows {VERSION}",
-                self.name
-            ))))),
+            newer => {
+                let name = &self.name;
+                let why = format!(
+                    "the schema {name} is of version {newer}, and this crate knows {VERSION}"
+                );
+                Err(Failure::NotSent(why.into()))
+            }
         }
     }
 }

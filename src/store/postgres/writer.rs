@@ -2,75 +2,56 @@
 
 use std::{error::Error, mem, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc::Receiver, oneshot},
-    time::timeout,
-};
+use tokio::{sync::mpsc::Receiver, time::timeout};
 use tokio_postgres::{Row, Statement, types::ToSql};
 
 use super::{
-    failure::{Failure, damaged},
-    heads::position,
+    failure::Failure,
+    heads::{number, numbers, position},
     link::{Link, Parameters, Session},
 };
 use crate::{
     store::{
-        Append, Appended, NewRecord, Position, RecordKind, StoreError, StoreErrorKind, seen::Seen,
+        Append, Appended, Position, RecordKind, StoreErrorKind,
+        error::damaged,
+        millis::millis,
+        request::{Answer, Asker, Request, refuse, with_waiting},
+        seen::Seen,
     },
     topic_name::TopicName,
 };
 
-/// How many bytes of records one transaction takes; a larger append has one of its own.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How many appends go into one transaction.
 const BATCH: usize = 512;
-
-type Answer = Result<Appended, StoreError>;
-
-pub(super) struct Request {
-    pub(super) topic: TopicName,
-    pub(super) append: Append,
-    pub(super) answer: oneshot::Sender<Answer>,
-}
 
 /// What goes into one transaction.
 struct Batch {
     /// In the order of their topics.
     appends: Vec<(TopicName, Append)>,
-    answers: Vec<oneshot::Sender<Answer>>,
+    askers: Vec<Asker>,
 }
 
 impl Batch {
     fn of(mut requests: Vec<Request>) -> Self {
         // All who write lock topics in this order.
         requests.sort_by(|one, next| one.topic.cmp(&next.topic));
-        let each = requests
-            .into_iter()
-            .map(|r| ((r.topic, r.append), r.answer));
-        let (appends, answers) = each.unzip();
-        Self { appends, answers }
+        let each = requests.into_iter().map(|r| ((r.topic, r.append), r.asker));
+        let (appends, askers) = each.unzip();
+        Self { appends, askers }
     }
 
     fn alone(self) -> impl Iterator<Item = Self> {
-        let each = self.appends.into_iter().zip(self.answers);
-        each.map(|(append, answer)| Self {
+        let each = self.appends.into_iter().zip(self.askers);
+        each.map(|(append, asker)| Self {
             appends: vec![append],
-            answers: vec![answer],
+            askers: vec![asker],
         })
     }
 
     fn refuse(self, failure: Failure) {
         let error = failure.of_append();
-        let kind = error.kind();
-        let error = Arc::new(error);
-        for to in self.answers {
-            answer(to, Err(StoreError::new(kind, Arc::clone(&error))));
-        }
+        refuse(self.askers, error.kind(), &error);
     }
-}
-
-fn answer(to: oneshot::Sender<Answer>, answer: Answer) {
-    // Whoever asked may have gone.
-    drop(to.send(answer));
 }
 
 pub(super) struct Writer {
@@ -90,16 +71,7 @@ impl Writer {
     /// Appends until the store is dropped.
     pub(super) async fn run(mut self, mut queue: Receiver<Request>) {
         while let Some(first) = queue.recv().await {
-            let mut bytes = size(&first.append);
-            let mut requests = vec![first];
-            while bytes < BATCH_BYTES
-                && requests.len() < BATCH
-                && let Ok(request) = queue.try_recv()
-            {
-                bytes += size(&request.append);
-                requests.push(request);
-            }
-            let mut batch = Batch::of(requests);
+            let mut batch = Batch::of(with_waiting(first, &mut queue, BATCH));
             match self.write(&mut batch).await {
                 Ok(()) => {}
                 // All of it was undone, for what may be the fault of one.
@@ -123,16 +95,16 @@ impl Writer {
         let client = &connected.session.client;
         let columns = Columns::of(&batch.appends, &seen);
         let parameters = columns.parameters();
-        let answers = &mut batch.answers;
+        let askers = &mut batch.askers;
         let appending = async {
             let row = client.query_one(&connected.append, &parameters).await?;
             let outcomes = outcomes(&row)?;
-            let answers = mem::take(answers).into_iter().zip(outcomes);
-            for ((to, outcome), (topic, _)) in answers.zip(&batch.appends) {
+            let answers = mem::take(askers).into_iter().zip(outcomes);
+            for ((asker, outcome), (topic, _)) in answers.zip(&batch.appends) {
                 if let Ok(Appended::Stored(head) | Appended::Conflict(head)) = outcome {
-                    seen.note(topic, head, None);
+                    seen.note(topic, head);
                 }
-                answer(to, outcome);
+                asker.answer(outcome);
             }
             Ok(())
         };
@@ -153,7 +125,7 @@ impl Writer {
         if done.as_ref().is_err_and(|failure| !failure.is_refusal()) {
             self.connected = None;
         }
-        match batch.answers.is_empty() {
+        match batch.askers.is_empty() {
             // Only the wake-ups have failed.
             true => Ok(()),
             false => done,
@@ -191,10 +163,6 @@ pub(super) async fn connect(link: &Link) -> Result<Connected, Failure> {
     }
 }
 
-fn size(append: &Append) -> usize {
-    append.records().iter().map(NewRecord::size).sum()
-}
-
 /// The parameters of the statement.
 #[derive(Default)]
 struct Columns<'a> {
@@ -225,15 +193,15 @@ impl<'a> Columns<'a> {
     }
 
     fn push(&mut self, topic: &'a TopicName, append: &'a Append, seen: Option<Position>, at: i32) {
-        let epoch = |position: Position| position.epoch().get().cast_signed();
-        let offset = |position: Position| number(position.offset());
+        let (while_epoch, while_offset) = append.condition().map(numbers).unzip();
+        let (seen_epoch, seen_offset) = seen.map(numbers).unzip();
         self.topics.push(topic.as_str());
-        self.while_epochs.push(append.condition().map(epoch));
-        self.while_offsets.push(append.condition().map(offset));
+        self.while_epochs.push(while_epoch);
+        self.while_offsets.push(while_offset);
         self.gone_after
             .push(append.end_of_life().and_then(end_of_life));
-        self.seen_epochs.push(seen.map(epoch));
-        self.seen_offsets.push(seen.map(offset));
+        self.seen_epochs.push(seen_epoch);
+        self.seen_offsets.push(seen_offset);
         let (mut count, mut events, mut bytes, mut largest) = (0, 0, 0, 0);
         for (record, at_number) in append.records().iter().zip(1..) {
             let size = number(record.size());
@@ -281,13 +249,9 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn number<T: TryInto<i64>>(number: T) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
-}
-
 /// In milliseconds. Beyond ten thousand years, it is none.
 fn end_of_life(after: Duration) -> Option<i64> {
-    let millis = i64::try_from(after.as_micros().div_ceil(1000)).ok()?;
+    let millis = i64::try_from(millis(after)).ok()?;
     (millis < 315_360_000_000_000).then_some(millis)
 }
 

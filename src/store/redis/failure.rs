@@ -57,7 +57,7 @@ impl Failure {
     fn into_error(self, kind: StoreErrorKind) -> StoreError {
         match self {
             Self::NotSent(error) => StoreError::new(kind, error),
-            Self::Sent(error) => StoreError::new(kind, error),
+            Self::Sent(error) => StoreError::new(kind, Cause(error)),
         }
     }
 }
@@ -116,19 +116,18 @@ fn says(error: &RedisError, what: &str) -> bool {
     error.to_string().contains(what)
 }
 
-/// A fact about what Redis holds, or is.
+/// An error of the client crate. It says itself what its source says, so it passes that over.
 #[derive(Debug)]
-pub(super) struct Fact(pub(super) String);
+pub(super) struct Cause(pub(super) RedisError);
 
-impl fmt::Display for Fact {
+impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
-impl Error for Fact {}
-
-/// The error of data that no function of ours has written.
-pub(super) fn damaged(what: impl Into<String>) -> StoreError {
-    StoreError::new(StoreErrorKind::Damaged, Fact(what.into()))
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()?.source()
+    }
 }

@@ -2,13 +2,9 @@
 
 use redis::{RedisError, pipe};
 
-use super::{
-    Keys, RedisStore,
-    failure::{Failure, damaged},
-    link::Request,
-};
+use super::{Keys, RedisStore, failure::Failure, link::Request};
 use crate::{
-    store::{Position, StoreError, StoreErrorKind},
+    store::{Position, StoreError, StoreErrorKind, error::damaged},
     topic_name::TopicName,
 };
 
@@ -25,10 +21,7 @@ pub(super) async fn heads(
         let mut found = ask_or_open(store, topics).await?;
         let mut is_behind = false;
         for ((topic, seen), &head) in topics.iter().zip(seen).zip(&found) {
-            if let Some(seen) = seen
-                && seen.epoch() == head.epoch()
-                && seen.offset() > head.offset()
-            {
+            if let Some(seen) = seen.filter(|seen| head.is_behind(*seen)) {
                 store.renew(topic, seen).await?;
                 is_behind = true;
             }
@@ -37,7 +30,7 @@ pub(super) async fn heads(
             found = ask_or_open(store, topics).await?;
         }
         for (topic, &head) in topics.iter().zip(&found) {
-            store.seen.note(topic, head, None);
+            store.seen.note(topic, head);
         }
         heads.append(&mut found);
     }

@@ -3,7 +3,7 @@
 use redis::{Cmd, FromRedisValue, cmd};
 
 use super::{
-    failure::{Fact, Failure},
+    failure::{Cause, Failure},
     link::{Link, Request},
 };
 
@@ -20,7 +20,7 @@ pub(super) async fn call<T: FromRedisValue>(link: &Link, call: &Cmd) -> Result<T
             if let Err(failure) = load(link).await {
                 // Whatever became of the library, the call has done nothing.
                 return Err(match failure {
-                    Failure::Sent(error) => Failure::NotSent(error.into()),
+                    Failure::Sent(error) => Failure::NotSent(Cause(error).into()),
                     not_sent => not_sent,
                 });
             }
@@ -46,9 +46,9 @@ pub(super) async fn load(link: &Link) -> Result<(), Failure> {
     match link.send::<String>(Request::Cmd(&load)).await {
         // Somebody else was faster.
         Err(failure) if failure.is_library_there() => match version(link).await {
-            Err(failure) if failure.is_missing_function() => Err(Failure::NotSent(Box::new(Fact(
+            Err(failure) if failure.is_missing_function() => Err(Failure::NotSent(
                 "Redis has another library of the name tower_sse".into(),
-            )))),
+            )),
             other => other.map(drop),
         },
         other => other.map(drop),

@@ -1,10 +1,6 @@
 //! The connections to Redis.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use futures_util::{
     FutureExt,
@@ -19,7 +15,8 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::failure::{Failure, is_of_connection};
+use super::failure::{Cause, Failure, is_of_connection};
+use crate::sync::{Mutex, lock};
 
 /// After this long without a sign of life a connection is no more.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -85,7 +82,7 @@ impl Link {
             Ok(Ok(manager)) => manager,
             Ok(Err(error)) => {
                 self.forget(generation);
-                return Err(Failure::NotSent(error.into()));
+                return Err(Failure::NotSent(Cause(error).into()));
             }
             Err(elapsed) => {
                 self.forget(generation);
@@ -127,7 +124,7 @@ impl Link {
         u64,
         impl Future<Output = RedisResult<ConnectionManager>> + use<>,
     ) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         let connecting = current.manager.get_or_insert_with(|| {
             let (source, answer) = (self.source.clone(), self.answer);
             async move {
@@ -149,7 +146,7 @@ impl Link {
     }
 
     fn forget(&self, generation: u64) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if current.generation == generation {
             current.generation += 1;
             current.manager = None;

@@ -6,10 +6,10 @@ use redis::{FromRedisValue, cmd};
 
 use super::{
     Keys, Limits, Link, RedisStore, Request, Seen,
-    failure::{Fact, Failure},
+    failure::{Cause, Failure},
     library,
 };
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{StoreError, error::unavailable, millis::millis};
 
 /// The settings of a [`RedisStore`].
 ///
@@ -62,8 +62,7 @@ impl RedisOptions {
 
     /// Sets the age from which an event is no longer read.
     pub fn max_age(mut self, age: Duration) -> Self {
-        let millis = age.as_micros().div_ceil(1000);
-        self.limits.age = u64::try_from(millis).ok().filter(|&age| age < MOST);
+        self.limits.age = Some(millis(age)).filter(|&age| age < MOST);
         self
     }
 
@@ -99,10 +98,10 @@ impl RedisOptions {
     /// when an address or the prefix is none.
     pub async fn connect(self, url: &str) -> Result<RedisStore, StoreError> {
         if self.prefix.is_empty() || self.prefix.contains('#') {
-            return Err(unsuitable("the prefix is empty or has a # in it".into()));
+            return Err(unavailable("the prefix is empty or has a # in it"));
         }
         let link = Link::new(url, &self.sentinels.0, self.answer)
-            .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, error))?;
+            .map_err(|error| unavailable(Cause(error)))?;
         check_server(&link).await?;
         library::load(&link).await.map_err(Failure::of_read)?;
         let store = RedisStore {
@@ -132,12 +131,12 @@ async fn check_server(link: &Link) -> Result<(), StoreError> {
     let major = version.split('.').next().unwrap_or_default();
     if major.parse().is_ok_and(|major: u64| major < 7) {
         let why = format!("Redis is of version {version}, and 7 or later is needed");
-        return Err(unsuitable(why));
+        return Err(unavailable(why));
     }
     let cluster: String = ask(link, "cluster").await?;
     if field(&cluster, "cluster_enabled") == Some("1") {
         let why = "Redis is a node of a cluster, and its keys would be spread over several";
-        return Err(unsuitable(why.into()));
+        return Err(unavailable(why));
     }
     Ok(())
 }
@@ -152,8 +151,4 @@ async fn ask<T: FromRedisValue>(link: &Link, section: &str) -> Result<T, StoreEr
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = info.lines();
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-}
-
-fn unsuitable(why: String) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, Fact(why))
 }

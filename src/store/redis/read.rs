@@ -6,12 +6,14 @@ use redis::cmd;
 
 use super::{
     RedisStore,
-    failure::{Fact, damaged},
     link::Request,
     view::{Entries, Entry, Log, Range, Reply, Shown, View},
 };
 use crate::{
-    store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError, StoreErrorKind},
+    store::{
+        Page, Position, Read, ReadFrom, Record, RecordKind, StoreError,
+        error::{damaged, unavailable},
+    },
     topic_name::TopicName,
 };
 
@@ -54,7 +56,7 @@ pub(super) async fn read(
         ReadFrom::Oldest => Start::Oldest(0),
         ReadFrom::Newest(events) => Start::Newest(events),
     };
-    let average = store.seen.average(topic);
+    let average = store.seen.extra(topic);
     let mut count = average.map_or(FIRST_ENTRIES, |average| {
         entries_in(max_bytes.get(), average)
     });
@@ -69,7 +71,7 @@ pub(super) async fn read(
         };
         let view = view(store, topic, range).await?;
         let Some(log) = &view.log else {
-            return Ok(read_empty(&view, from));
+            return Ok(Read::absent(view.head(), from));
         };
         count = entries_in(max_bytes.get(), log.average());
         match answer(log, &view.entries, start) {
@@ -84,9 +86,8 @@ pub(super) async fn read(
             }
         }
     }
-    Err(StoreError::new(
-        StoreErrorKind::Unavailable,
-        Fact("the log has changed too often while it was read".into()),
+    Err(unavailable(
+        "the log has changed too often while it was read",
     ))
 }
 
@@ -106,43 +107,19 @@ async fn view(store: &RedisStore, topic: &TopicName, range: Range) -> Result<Vie
                 continue;
             }
         };
-        if let Some(seen) = seen.filter(|_| view.is_behind(seen)) {
+        if let Some(seen) = seen.filter(|seen| view.is_behind(*seen)) {
             store.renew(topic, seen).await?;
         } else if view.is_beyond_limits() {
             store.trim(topic).await?;
         } else {
-            let average = view.log.as_ref().map(Log::average);
-            store.seen.note(topic, view.head(), average);
+            store.seen.note(topic, view.head());
+            if let Some(log) = &view.log {
+                store.seen.keep(topic, Some(log.average()));
+            }
             return Ok(view);
         }
     }
-    Err(StoreError::new(
-        StoreErrorKind::Unavailable,
-        Fact("the log does not become what it should be".into()),
-    ))
-}
-
-/// The answer for a topic that has no log.
-fn read_empty(view: &View, from: ReadFrom) -> Read {
-    let head = view.head();
-    match from {
-        // An earlier count is from before a log of the bucket, perhaps of this topic, came and went.
-        ReadFrom::After(position)
-            if position.epoch() != head.epoch() || position.offset() < head.offset() =>
-        {
-            Read::UnknownEpoch(head)
-        }
-        ReadFrom::After(position) if position != head => Read::Ahead(head),
-        _ => empty(head),
-    }
-}
-
-fn empty(head: Position) -> Read {
-    Read::Page(Page {
-        start: head,
-        records: Vec::new(),
-        head,
-    })
+    Err(unavailable("the log does not become what it should be"))
 }
 
 fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
@@ -159,7 +136,9 @@ fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
             Answer::Done(Read::Ahead(head))
         }
         // What was added past the functions is met as damage.
-        Start::After(position) if position == head && first.is_none() => Answer::Done(empty(head)),
+        Start::After(position) if position == head && first.is_none() => {
+            Answer::Done(Read::empty(head))
+        }
         Start::After(position) if position.offset() < log.first => {
             Answer::Done(Read::Evicted(log.evicted(position.offset())))
         }
@@ -174,7 +153,7 @@ fn answer(log: &Log, entries: &[Entry], start: Start) -> Answer {
         Start::Oldest(after) => match first {
             // The first may have gone since its place was found.
             Some(previous) => Answer::Records(log.at(previous.unwrap_or(after).max(after))),
-            None => Answer::Done(empty(head)),
+            None => Answer::Done(Read::empty(head)),
         },
         Start::Newest(events) => match log.newest(events) {
             Some(after) => Answer::Again(Start::Oldest(after)),

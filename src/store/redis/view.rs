@@ -3,11 +3,11 @@
 use bytestring::ByteString;
 use redis::{Pipeline, pipe};
 
-use super::failure::damaged;
 use crate::{
     event::EventName,
     store::{
         Epoch, Evicted, NewRecord, Position, Record, RecordKind, StoreError,
+        error::damaged,
         redis::{Limits, keys::Keys},
     },
     topic_name::TopicName,
@@ -155,12 +155,8 @@ impl View {
     }
 
     /// Whether somebody saw what is no longer, so that an older copy was put back.
-    pub(super) fn is_behind(&self, seen: Option<Position>) -> bool {
-        seen.is_some_and(|seen| {
-            let is_behind =
-                |now: Position| now.epoch() == seen.epoch() && now.offset() < seen.offset();
-            is_behind(self.beginning) || is_behind(self.head())
-        })
+    pub(super) fn is_behind(&self, seen: Position) -> bool {
+        self.beginning.is_behind(seen) || self.head().is_behind(seen)
     }
 
     /// Whether more is retained than may be read.
