@@ -6,11 +6,9 @@ use std::{
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    thread::sleep,
-    time::Duration,
 };
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::{
     Limits, Published,
@@ -31,11 +29,6 @@ use crate::{
 
 /// How much of the file the engine keeps in memory.
 const CACHE: usize = 64 * 1024 * 1024;
-
-/// How often a file that is open already is tried again. A process that was just started from this one
-/// holds its locks for a moment, until it runs its own program.
-const ATTEMPTS: usize = 10;
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A file that is open, and what stands in it.
 pub(super) struct Opened {
@@ -60,13 +53,7 @@ fn load(path: &Path, limits: Limits) -> Result<Opened, StoreError> {
     engine
         .set_cache_size(CACHE)
         .set_check_integrity_on_open(true);
-    let mut again = 0..ATTEMPTS;
-    let database = loop {
-        match engine.open(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) if again.next().is_some() => sleep(PAUSE),
-            opened => break opened.map_err(failed)?,
-        }
-    };
+    let database = engine.open(path).map_err(failed)?;
     let snapshot = database.begin_read().map_err(failed)?;
     let meta = snapshot.open_table(META).map_err(failed)?;
     let number = |key| {
