@@ -1,6 +1,9 @@
 //! What is asked of NATS.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use async_nats::{
     Client, HeaderMap,
@@ -37,6 +40,9 @@ pub(super) struct Link {
     pub(super) replicas: usize,
     pub(super) max_bytes: i64,
     answer: Duration,
+    /// The generation in which the stream was seen. nats-server ends with a fault where a message is
+    /// asked for of a stream that is being made, as it is where all came back to find it gone.
+    seen_in: AtomicU64,
 }
 
 /// The stream at one moment.
@@ -77,6 +83,7 @@ impl Link {
             replicas,
             max_bytes,
             answer,
+            seen_in: AtomicU64::new(0),
         }
     }
 
@@ -127,6 +134,7 @@ impl Link {
 
     /// Returns what the stream is now, after making it where there is none.
     pub(super) async fn shape(&self) -> Result<Shape, Failure> {
+        let generation = self.generation();
         let info = format!("STREAM.INFO.{}", self.stream);
         let answer = match self.ask(info.clone(), &json!({})).await {
             Err(Failure::NoStream) => {
@@ -140,6 +148,7 @@ impl Link {
         let Some(created) = answer["created"].as_str() else {
             return Err(damaged("the stream has no time of creation").into());
         };
+        self.seen_in.store(generation, Ordering::Relaxed);
         Ok(Shape {
             epoch: Epoch::new(hash(created) >> 24),
             first: number("first_seq"),
@@ -182,9 +191,16 @@ impl Link {
     }
 
     async fn message(&self, which: Value) -> Result<Option<Message>, Failure> {
+        self.connected().await?;
+        if self.seen_in.load(Ordering::Relaxed) != self.generation() {
+            self.shape().await?;
+        }
         let get = format!("STREAM.MSG.GET.{}", self.stream);
         let answer = match self.ask(get, &which).await {
-            Err(Failure::NoStream) => return Ok(None),
+            Err(Failure::NoStream) => {
+                self.seen_in.store(0, Ordering::Relaxed);
+                return Ok(None);
+            }
             answer => answer?,
         };
         let Some(mut answer) = answer else {
