@@ -1,11 +1,10 @@
 //! NATS, with JetStream.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use serde_json::Value;
@@ -29,17 +28,12 @@ impl Engine for Nats {
     }
 
     fn command(&self, data: &Path, port: u16, settings: &[String]) -> Command {
-        let mut log = fs::File::options();
-        let log = log.create(true).append(true);
-        let log = log.open(data.with_file_name("log")).unwrap();
         let mut command = Command::new(Self::PROGRAM);
         command
             .args(["-a", "127.0.0.1", "-p", &port.to_string()])
             .args(["-m", &self.monitor.to_string(), "-js", "-sd"])
             .arg(data)
-            .args(settings)
-            .stdout(Stdio::null())
-            .stderr(log);
+            .args(settings);
         command
     }
 

@@ -44,7 +44,6 @@ impl Engine for Postgres {
         for setting in settings {
             command.args(["-c", setting]);
         }
-        command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 

@@ -72,8 +72,7 @@ fn listening(command: &mut Command, data: &Path, port: u16) {
     command
         .args(["--port", &port.to_string(), "--dir"])
         .arg(data)
-        .args(["--bind", "127.0.0.1", "--logfile", "log"])
-        .stdout(Stdio::null());
+        .args(["--bind", "127.0.0.1"]);
 }
 
 impl Server<Redis> {

@@ -5,15 +5,16 @@ use std::{
     io::{self, Write},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
 use crate::process::{children, copy, cpu_time, program, signal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const LOG: &str = "log";
 
 /// A kind of server, and what one of them needs beyond a port and a directory.
 pub trait Engine: Send + Sync + Sized + 'static {
@@ -27,6 +28,7 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// Makes the data that it starts with.
     fn make(_data: &Path) {}
 
+    /// What starts it, with its log on its outputs.
     fn command(&self, data: &Path, port: u16, settings: &[String]) -> Command;
 
     /// Whether it is this one that answers, and takes requests.
@@ -67,8 +69,9 @@ impl<E: Engine> Server<E> {
         // Somebody else may take a port before the server does.
         for _ in 0..10 {
             let (engine, port) = (E::new(), free_port());
+            let command = engine.command(&data, port, &settings);
             let mut server = Self {
-                child: engine.command(&data, port, &settings).spawn().unwrap(),
+                child: spawn(command, &dir),
                 engine,
                 dir: dir.clone(),
                 settings: settings.clone(),
@@ -133,8 +136,8 @@ impl<E: Engine> Server<E> {
     pub fn start_again(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let mut command = self.engine.command(&self.data(), self.port, &self.settings);
-            self.child = command.spawn().unwrap();
+            let command = self.engine.command(&self.data(), self.port, &self.settings);
+            self.child = spawn(command, &self.dir);
             // What a killed one has left behind may take a moment to end.
             if self.comes_up() {
                 return;
@@ -196,6 +199,11 @@ impl<E: Engine> Drop for Server<E> {
                 sleep(Duration::from_millis(10));
             }
         }
+        if thread::panicking() {
+            let log = fs::read(self.aside(LOG)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log[log.len().saturating_sub(4_000)..]);
+            eprintln!("the end of the log of {}:\n{log}", self.url());
+        }
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -206,6 +214,19 @@ impl<E: Engine> Drop for Server<E> {
 /// Copies a directory with all that is in it.
 pub fn copy_all(from: &Path, to: &Path) {
     copy(from, to);
+}
+
+fn spawn(mut command: Command, dir: &Path) -> Child {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join(LOG));
+    let log = log.unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    command.spawn().unwrap()
 }
 
 fn make<E: Engine>(data: &Path) {

@@ -11,7 +11,8 @@ use crate::{
     load::{Load, Summary},
 };
 
-const AWAY: Duration = Duration::from_secs(10);
+/// Longer than a store waits for an answer.
+const AWAY: Duration = Duration::from_secs(8);
 const MIB: u64 = 1024 * 1024;
 
 /// Waits for a time in which the store is away, and checks that the hubs neither spin nor grow.

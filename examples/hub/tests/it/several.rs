@@ -47,7 +47,7 @@ async fn three_processes_on_one_server<E: Backend>(server: Server<E>) {
 fn deliveries() -> usize {
     match env::var_os("TOWER_SSE_LONG") {
         Some(_) => 1_000_000,
-        None => 100_000,
+        None => 50_000,
     }
 }
 
