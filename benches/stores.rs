@@ -6,8 +6,6 @@
 use std::{
     fs,
     num::NonZeroUsize,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,6 +14,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use servers::{Redis, Server};
 use tokio::{task::JoinSet, time::sleep};
 use tower_sse::{
     Hub, LastEventId, TopicName,
@@ -116,47 +115,12 @@ async fn measure<S: EventStore>(name: &str, sizes: &Sizes, store: Arc<S>, other:
     );
 }
 
-/// A Redis of this run, in a directory of its own.
-struct Redis(Child, PathBuf);
-
-impl Redis {
-    fn start(port: u16, settings: &[&str]) -> Option<Self> {
-        let directory = std::env::temp_dir().join(format!("tower-sse-bench-{port}"));
-        fs::create_dir_all(&directory).unwrap();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", ""])
-            .args(settings)
-            .current_dir(&directory)
-            .stdout(Stdio::null())
-            .spawn();
-        Some(Self(child.ok()?, directory))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        let _ = fs::remove_dir_all(&self.1);
-    }
-}
-
 async fn redis(name: &str, sizes: &Sizes, settings: &[&str]) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let Some(_server) = Redis::start(port, settings) else {
-        println!("skipped: {name}, since there is no redis-server");
+    let Some(server) = Server::<Redis>::start(settings) else {
         return;
     };
     let options = RedisStore::options().max_events(RETAINED).max_bytes(BYTES);
-    let url = format!("redis://127.0.0.1:{port}");
-    let connect = async || loop {
-        match options.clone().connect(&url).await {
-            Ok(store) => return Arc::new(store),
-            Err(_) => sleep(Duration::from_millis(50)).await,
-        }
-    };
+    let connect = async || Arc::new(options.clone().connect(&server.url()).await.unwrap());
     let (store, other) = (connect().await, connect().await);
     measure(name, sizes, store, other).await;
 }

@@ -119,7 +119,7 @@ async fn answers_lost<E: Backend>(server: Server<E>) {
     let proxy = Proxy::to(server.port()).await;
     let hubs = hubs::<2>(&E::url(proxy.port()));
     let load = Load::start(&hubs).await;
-    for _ in 0..5 {
+    for _ in 0..3 {
         proxy.is(Network::Mute);
         sleep(Duration::from_millis(100)).await;
         proxy.is(Network::Cut);
