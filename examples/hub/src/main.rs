@@ -82,5 +82,6 @@ async fn serve(store: impl EventStore, settings: &Settings) -> Result<(), Box<dy
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|socket| tune_socket(socket));
     // A graceful shutdown would wait for open streams, which never end by themselves.
-    Ok(axum::serve(listener, app(store, settings)).await?)
+    let app = app(store, settings).into_make_service();
+    Ok(axum::serve(listener, app).await?)
 }

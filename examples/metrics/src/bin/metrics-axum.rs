@@ -40,7 +40,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|socket| tune_socket(socket));
-    let server = axum::serve(listener, app(hub, requests, settings.access.layer()));
+    let app = app(hub, requests, settings.access.layer());
+    let server = axum::serve(listener, app.into_make_service());
     // A graceful shutdown would wait for open streams, which never end by themselves.
     tokio::select! {
         result = server => result?,
