@@ -1,0 +1,193 @@
+//! The response of one client, as it comes: HTTP's chunks, the lines in them, and the updates.
+
+use hdrhistogram::Histogram;
+use memchr::{memchr, memmem};
+
+/// What was found in the responses of all clients.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) events: u64,
+    pub(crate) reads: u64,
+    /// Events that were missing, came twice or out of order, and responses that made no sense.
+    pub(crate) errors: u64,
+    /// Nanoseconds from publishing to reading.
+    pub(crate) latency: Histogram<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        // 1 us to 2 min, to a hundredth, which is small enough for the processor's cache.
+        let latency = Histogram::new_with_bounds(1_000, 120_000_000_000, 2);
+        Self {
+            events: 0,
+            reads: 0,
+            errors: 0,
+            latency: latency.expect("the bounds make sense"),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        (self.events, self.reads, self.errors) = (0, 0, 0);
+        self.latency.reset();
+    }
+}
+
+/// Where the response of a client is.
+#[derive(Debug)]
+pub(crate) struct Parser {
+    state: State,
+    /// The beginning of what is not complete: the head, or a line.
+    partial: Vec<u8>,
+    /// The update of the event that is not complete.
+    update: Option<(u64, u64)>,
+    /// The number of the last update.
+    last: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Head,
+    /// What was read of the size of a chunk.
+    Size(usize),
+    /// How much of the chunk is to come.
+    Chunk(usize),
+    Broken,
+}
+
+impl Parser {
+    /// A client that is to get what comes after `last`.
+    pub(crate) fn new(last: u64) -> Self {
+        Self {
+            state: State::Head,
+            partial: Vec::new(),
+            update: None,
+            last,
+        }
+    }
+
+    /// Whether the head is complete.
+    pub(crate) fn has_head(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Takes what was read at `now`.
+    pub(crate) fn read(&mut self, mut bytes: &[u8], now: u64, tally: &mut Tally) {
+        while !bytes.is_empty() {
+            bytes = match self.state {
+                State::Head => self.read_head(bytes),
+                State::Size(size) => self.read_size(size, bytes),
+                State::Chunk(left) => {
+                    let (chunk, rest) = bytes.split_at(left.min(bytes.len()));
+                    self.read_lines(chunk, now, tally);
+                    self.state = match left - chunk.len() {
+                        0 => State::Size(0),
+                        left => State::Chunk(left),
+                    };
+                    rest
+                }
+                State::Broken => {
+                    tally.errors += 1;
+                    return;
+                }
+            };
+        }
+    }
+
+    fn read_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let before = self.partial.len();
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = memmem::find(&self.partial, b"\r\n\r\n") else {
+            return &[];
+        };
+        let head = self.partial[..end].to_ascii_lowercase();
+        let is_stream = head.starts_with(b"http/1.1 200")
+            && memmem::find(&head, b"\r\ntransfer-encoding: chunked").is_some();
+        self.partial.clear();
+        self.state = if is_stream {
+            State::Size(0)
+        } else {
+            State::Broken
+        };
+        &bytes[end + 4 - before..]
+    }
+
+    /// Reads the line with the size of a chunk, and the empty line before it.
+    fn read_size<'a>(&mut self, mut size: usize, bytes: &'a [u8]) -> &'a [u8] {
+        for (at, byte) in bytes.iter().enumerate() {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                b'A'..=b'F' => byte - b'A' + 10,
+                b'\r' => continue,
+                b'\n' if size == 0 => continue,
+                b'\n' => {
+                    self.state = State::Chunk(size);
+                    return &bytes[at + 1..];
+                }
+                _ => {
+                    self.state = State::Broken;
+                    return &bytes[at..];
+                }
+            };
+            size = size * 16 + usize::from(digit);
+        }
+        self.state = State::Size(size);
+        &[]
+    }
+
+    fn read_lines(&mut self, mut bytes: &[u8], now: u64, tally: &mut Tally) {
+        while let Some(end) = memchr(b'\n', bytes) {
+            if self.partial.is_empty() {
+                self.read_line(&bytes[..end], now, tally);
+            } else {
+                let mut line = std::mem::take(&mut self.partial);
+                line.extend_from_slice(&bytes[..end]);
+                self.read_line(&line, now, tally);
+                line.clear();
+                self.partial = line;
+            }
+            bytes = &bytes[end + 1..];
+        }
+        self.partial.extend_from_slice(bytes);
+    }
+
+    fn read_line(&mut self, line: &[u8], now: u64, tally: &mut Tally) {
+        if line.is_empty() {
+            if let Some((seq, at)) = self.update.take() {
+                tally.errors += match seq.checked_sub(self.last + 1) {
+                    Some(missing) => missing,
+                    None => 1,
+                };
+                self.last = self.last.max(seq);
+                tally.events += 1;
+                tally.latency.saturating_record(now.saturating_sub(at));
+            }
+        } else if let Some(data) = line.strip_prefix(b"data:") {
+            self.update = update(data.strip_prefix(b" ").unwrap_or(data));
+        } else if line.starts_with(b"event: sse.gap") || line.starts_with(b"event: sse.bye") {
+            tally.errors += 1;
+        }
+    }
+}
+
+/// Reads the number and the time of an update.
+fn update(json: &[u8]) -> Option<(u64, u64)> {
+    let (seq, rest) = number(json.strip_prefix(br#"{"seq":"#)?);
+    let (at, _) = number(rest.strip_prefix(br#","at":"#)?);
+    Some((seq, at))
+}
+
+fn number(bytes: &[u8]) -> (u64, &[u8]) {
+    let mut number = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte.wrapping_sub(b'0') {
+            digit @ 0..=9 => number = number * 10 + u64::from(digit),
+            _ => return (number, &bytes[at..]),
+        }
+    }
+    (number, &[])
+}

@@ -1,0 +1,138 @@
+//! The most that a server delivers.
+
+use std::{io, time::Duration};
+
+use crate::{
+    bench::{Bench, Running, progress},
+    report::{Median, Table, number},
+    server::Server,
+    step::{Step, Times},
+};
+
+/// Deliveries a second of the first step.
+const FIRST: f64 = 100e3;
+const GROWTH: f64 = 1.4;
+/// p99 in milliseconds.
+const LOOSE: f64 = 250.0;
+const STRICT: f64 = 10.0;
+
+/// The largest steps that held.
+#[derive(Clone, Copy, Debug, Default)]
+struct Best {
+    loose: Option<Step>,
+    strict: Option<Step>,
+    errors: u64,
+}
+
+pub(super) fn measure(bench: &Bench) -> io::Result<String> {
+    let times = Times {
+        warm_up: Duration::from_millis(500),
+        window: Duration::from_millis(1500).min(bench.times.window),
+    };
+    let results = bench.interleaved(&bench.servers(&Server::SENDING), |server| {
+        climb(
+            &mut bench.start(server, bench.clients)?,
+            bench.clients,
+            times,
+        )
+    })?;
+    let delivered = |best: &[Best], step: fn(&Best) -> Option<Step>| {
+        Median::of(
+            best.iter()
+                .map(|best| step(best).map_or(0.0, |step| step.delivered)),
+        )
+    };
+    let base = results
+        .iter()
+        .find(|(server, _)| *server == Server::AxumJson);
+    let base = base.map(|(_, best)| {
+        let most = |step| delivered(best, step).value;
+        (most(|best| best.loose), most(|best| best.strict))
+    });
+    let (loose_base, strict_base) = base.unwrap_or((f64::NAN, f64::NAN));
+    let mut table = Table::new(
+        &format!("Most deliveries a second, {} clients", bench.clients),
+        &[
+            "server",
+            "p99 < 250 ms",
+            "× axum-json",
+            "p99 < 10 ms",
+            "× axum-json",
+            "p99 there, ms",
+            "server busy",
+            "clients busy",
+        ],
+    );
+    for (server, best) in &results {
+        let (loose, strict) = (
+            delivered(best, |best| best.loose),
+            delivered(best, |best| best.strict),
+        );
+        let at_most = |value: fn(&Step) -> f64| {
+            Median::of(
+                best.iter()
+                    .filter_map(|best| best.loose.as_ref().map(value)),
+            )
+        };
+        let saturated = best
+            .iter()
+            .any(|best| best.loose.is_some_and(|step| step.load_is_saturated()));
+        let wrong = best.iter().any(|best| best.errors > 0);
+        let marks = [(saturated, " ⁺"), (wrong, " ⁻")];
+        let marks: String = marks
+            .iter()
+            .filter(|mark| mark.0)
+            .map(|mark| mark.1)
+            .collect();
+        table.row(&[
+            server.name() + &marks,
+            loose.with_spread(),
+            number(loose.value / loose_base),
+            strict.with_spread(),
+            number(strict.value / strict_base),
+            number(at_most(|step| step.p99).value),
+            number(at_most(|step| step.busy).value),
+            number(at_most(|step| step.load).value),
+        ]);
+    }
+    Ok(table.note(
+        "The two columns on how busy they were, and the p99, are those of the first maximum. \
+         ⁺ The clients could not have read faster: the server's maximum is higher. \
+         ⁻ Events went missing in the step above the maximum.",
+    ))
+}
+
+/// Raises the rate until a step fails twice.
+fn climb(running: &mut Running, clients: usize, times: Times) -> io::Result<Best> {
+    let clients = f64::from(u32::try_from(clients).map_err(io::Error::other)?);
+    let mut best = Best::default();
+    let mut offered = FIRST;
+    loop {
+        let mut step = running.measure(offered / clients, times)?;
+        if !step.holds(STRICT) {
+            // A machine of which others have a part stalls at times.
+            let again = running.measure(offered / clients, times)?;
+            if again.holds(LOOSE) && (again.p99 < step.p99 || !step.holds(LOOSE)) {
+                step = again;
+            }
+        }
+        progress(&format!(
+            "  {} offered, {} delivered, p99 {} ms, {} wrong, server {}, clients {}",
+            number(step.offered),
+            number(step.delivered),
+            number(step.p99),
+            step.errors,
+            number(step.busy),
+            number(step.load),
+        ));
+        if !step.holds(LOOSE) {
+            best.errors = step.errors;
+            return Ok(best);
+        }
+        best.loose = Some(step);
+        if step.holds(STRICT) {
+            best.strict = Some(step);
+        }
+        offered *= GROWTH;
+    }
+}
