@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::{
     HISTORY,
-    load::Load,
+    load::{Load, PATIENCE},
     process::Process,
     server::Server,
     step::{Step, Times, measure},
@@ -55,13 +55,13 @@ impl Bench {
         history: NonZeroUsize,
     ) -> io::Result<Running> {
         let server = Process::start(server, history, self.core)?;
-        let mut load = Load::new()?;
-        load.connect(server.port, clients, "", 0)?;
-        Ok(Running {
+        let mut running = Running {
             server,
-            load,
-            clients,
-        })
+            load: Load::new()?,
+            clients: 0,
+        };
+        running.connect(clients)?;
+        Ok(running)
     }
 
     /// Does something to each server in turn, as often as everything is repeated.
@@ -111,6 +111,13 @@ impl Bench {
 }
 
 impl Running {
+    /// Connects more clients, which are to get what comes from now on.
+    pub(crate) fn connect(&mut self, clients: usize) -> io::Result<()> {
+        self.clients += clients;
+        let (port, sent) = (self.server.port, self.server.sent);
+        self.load.connect(port, clients, "", sent)
+    }
+
     pub(crate) fn measure(&mut self, rate: f64, times: Times) -> io::Result<Step> {
         measure(&mut self.server, &mut self.load, self.clients, rate, times)
     }
@@ -135,7 +142,7 @@ pub(crate) fn check(servers: &[Server]) -> io::Result<()> {
         process.burst(25, &mut load)?;
         process.burst(25, &mut load)?;
         let expected = if server.sends() { 50 } else { 0 };
-        load.drain(expected)?;
+        load.drain(expected, PATIENCE)?;
         if load.tally.errors > 0 || load.tally.events != 20 * expected {
             let (events, errors) = (load.tally.events, load.tally.errors);
             let name = server.name();

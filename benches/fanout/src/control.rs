@@ -22,16 +22,21 @@ pub(crate) enum Command {
     Rate(f64),
     /// Publish so many events at once, then say how many there were in all.
     Burst(u64),
+    /// Publish so many events that no client follows, to so many topics in turn.
+    Elsewhere(u64, usize),
 }
 
 impl Command {
     fn parse(line: &str) -> Option<Self> {
-        let (word, value) = line.trim().split_once(' ')?;
-        match word {
-            "rate" => value.parse().ok().map(Self::Rate),
-            "burst" => value.parse().ok().map(Self::Burst),
-            _ => None,
-        }
+        let mut words = line.split_ascii_whitespace();
+        Some(match (words.next()?, words.next()?) {
+            ("rate", rate) => Self::Rate(rate.parse().ok()?),
+            ("burst", events) => Self::Burst(events.parse().ok()?),
+            ("elsewhere", events) => {
+                Self::Elsewhere(events.parse().ok()?, words.next()?.parse().ok()?)
+            }
+            _ => return None,
+        })
     }
 }
 
@@ -87,6 +92,7 @@ impl Pace {
                 0
             }
             Command::Burst(events) => events,
+            Command::Elsewhere(..) => 0,
         }
     }
 
@@ -113,10 +119,14 @@ impl Pace {
         Update::now(self.sent)
     }
 
-    /// Answers a command that asks for it.
-    pub(crate) fn answer(&self, command: Command) {
+    /// Answers a command that asks for it, with the number of events, and the nanoseconds it took.
+    pub(crate) fn answer(&self, command: Command, begun: Instant) {
         if !matches!(command, Command::Rate(rate) if rate > 0.0) {
-            say(&format!("sent {}", self.sent));
+            say(&format!(
+                "sent {} {}",
+                self.sent,
+                begun.elapsed().as_nanos()
+            ));
         }
     }
 }
@@ -124,6 +134,15 @@ impl Pace {
 /// Where a server's events go.
 pub(crate) trait Sink {
     fn publish(&mut self, update: &Update) -> impl Future<Output = ()> + Send;
+
+    /// Publishes to topics beside the one that clients follow, where there are topics.
+    fn publish_elsewhere(
+        &mut self,
+        _events: u64,
+        _topics: usize,
+    ) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// Nobody gets them.
@@ -141,10 +160,14 @@ pub(crate) async fn publish(mut commands: Receiver<Command>, mut sink: impl Sink
             biased;
             command = commands.recv() => {
                 let Some(command) = command else { return };
+                let begun = Instant::now();
                 for _ in 0..pace.obey(command) {
                     sink.publish(&pace.next()).await;
                 }
-                pace.answer(command);
+                if let Command::Elsewhere(events, topics) = command {
+                    sink.publish_elsewhere(events, topics).await;
+                }
+                pace.answer(command, begun);
                 0
             }
             _ = ticks.tick(), if pace.is_on() => pace.due(),

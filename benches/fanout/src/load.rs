@@ -26,7 +26,7 @@ const ROUND: usize = 64;
 /// How much is read at once.
 const BUFFER: usize = 256 * 1024;
 /// Something is wrong where nothing comes for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Clients of one server.
@@ -36,11 +36,14 @@ pub(crate) struct Load {
     ready: Vec<Event>,
     buffer: Box<[u8]>,
     pub(crate) tally: Tally,
+    /// What clients found that read the history.
+    pub(crate) replayed: Tally,
 }
 
 struct Client {
     socket: TcpStream,
     response: Parser,
+    is_live: bool,
     is_open: bool,
 }
 
@@ -52,6 +55,7 @@ impl Load {
             ready: Vec::with_capacity(1024),
             buffer: vec![0; BUFFER].into(),
             tally: Tally::new(),
+            replayed: Tally::new(),
         })
     }
 
@@ -83,14 +87,15 @@ impl Load {
         Ok(())
     }
 
-    /// Reads until each client has the update with this number. Counts what did not come.
-    pub(crate) fn drain(&mut self, last: u64) -> io::Result<()> {
+    /// Reads until each client has the update with this number, or nothing more comes for so long.
+    /// Counts what did not come.
+    pub(crate) fn drain(&mut self, last: u64, patience: Duration) -> io::Result<()> {
         let behind = |load: &Self| {
             let behind = |client: &&Client| client.is_open && client.response.last() < last;
             load.clients.iter().any(|client| behind(&client))
         };
         let (mut events, mut since) = (self.tally.events, Instant::now());
-        while behind(self) && since.elapsed() < PATIENCE {
+        while behind(self) && since.elapsed() < patience {
             self.turn(GLANCE)?;
             if self.tally.events > events {
                 (events, since) = (self.tally.events, Instant::now());
@@ -100,6 +105,24 @@ impl Load {
             self.tally.errors += last.saturating_sub(client.response.last());
         }
         Ok(())
+    }
+
+    /// Connects a client that wants all that is kept, and reads until it has the update with this
+    /// number. The others go on. Returns how long it took.
+    pub(crate) fn replay(&mut self, port: u16, last: u64) -> io::Result<Duration> {
+        let begun = Instant::now();
+        let mut client = Client::connect(port, "?all", 0)?;
+        client.is_live = false;
+        let number = self.clients.len();
+        let data = EventData::new_u64(u64::try_from(number).map_err(io::Error::other)?);
+        epoll::add(&self.epoll, &client.socket, data, EventFlags::IN)?;
+        self.clients.push(client);
+        let replayed = self.until("end of the history", |load| {
+            load.clients[number].response.last() >= last
+        });
+        let took = begun.elapsed();
+        self.clients.pop();
+        replayed.map(|()| took)
     }
 
     /// Reads for so long.
@@ -141,15 +164,20 @@ impl Load {
         for event in &self.ready {
             let number = usize::try_from(event.data.u64()).map_err(io::Error::other)?;
             let client = &mut self.clients[number];
+            let tally = match client.is_live {
+                true => &mut self.tally,
+                false => &mut self.replayed,
+            };
             match client.socket.read(&mut self.buffer) {
-                Ok(0) => client.close(&self.epoll, &mut self.tally)?,
+                Ok(0) => client.close(&self.epoll, tally)?,
                 Ok(length) => {
-                    self.tally.reads += 1;
+                    tally.reads += 1;
+                    tally.bytes += u64::try_from(length).map_err(io::Error::other)?;
                     let bytes = &self.buffer[..length];
-                    client.response.read(bytes, monotonic(), &mut self.tally);
+                    client.response.read(bytes, monotonic(), tally);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => client.close(&self.epoll, &mut self.tally)?,
+                Err(_) => client.close(&self.epoll, tally)?,
             }
         }
         Ok(())
@@ -162,14 +190,15 @@ impl Client {
         // Gone without a trace, so that thousands of clients do not use up the ports.
         set_socket_linger(&socket, Some(Duration::ZERO))?;
         socket.set_nodelay(true)?;
-        write!(
-            socket,
+        let request = format!(
             "GET /{query} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n"
-        )?;
+        );
+        socket.write_all(request.as_bytes())?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
             response: Parser::new(last),
+            is_live: true,
             is_open: true,
         })
     }

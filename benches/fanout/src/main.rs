@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use bench::Bench;
 use server::Server;
@@ -131,11 +131,13 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout();
     writeln!(out, "{}", bench.machine()?)?;
     let tables = match &arguments.tables[..] {
-        [] => Table::ALL,
+        [] => Table::value_variants(),
         tables => tables,
     };
     for table in tables {
-        writeln!(out, "{}", table.measure(&bench)?)?;
+        for text in table.measure(&bench)? {
+            writeln!(out, "{text}")?;
+        }
     }
     Ok(())
 }

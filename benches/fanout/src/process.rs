@@ -26,6 +26,8 @@ pub(crate) struct Process {
     pub(crate) port: u16,
     /// How many events it has published.
     pub(crate) sent: u64,
+    /// How long the last command took, in nanoseconds.
+    pub(crate) took: u64,
 }
 
 /// CPU time that a process has used, in nanoseconds.
@@ -68,9 +70,10 @@ impl Process {
             output: receiver,
             port: 0,
             sent: 0,
+            took: 0,
         };
         let line = process.output.recv().map_err(io::Error::other)?;
-        process.port = answer(&line, "port")?;
+        process.port = answer(&line, "port", 1)?;
         Ok(process)
     }
 
@@ -89,13 +92,26 @@ impl Process {
         self.published(load)
     }
 
+    /// Publishes events that nobody follows.
+    pub(crate) fn elsewhere(
+        &mut self,
+        events: u64,
+        topics: u64,
+        load: &mut Load,
+    ) -> io::Result<()> {
+        writeln!(self.input, "elsewhere {events} {topics}")?;
+        self.published(load)
+    }
+
     fn published(&mut self, load: &mut Load) -> io::Result<()> {
         let mut line = None;
         load.until("answer of the server", |_| {
             line = self.output.try_recv().ok();
             line.is_some()
         })?;
-        self.sent = answer(&line.unwrap_or_default(), "sent")?;
+        let line = line.unwrap_or_default();
+        self.sent = answer(&line, "sent", 1)?;
+        self.took = answer(&line, "sent", 2)?;
         Ok(())
     }
 
@@ -133,11 +149,13 @@ impl Drop for Process {
     }
 }
 
-fn answer<T: FromStr>(line: &str, word: &str) -> io::Result<T> {
-    let value = line
-        .strip_prefix(word)
-        .and_then(|value| value.trim().parse().ok());
-    value.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("no {word}: {line:?}")))
+/// Reads a word of a line that begins with `what`.
+fn answer<T: FromStr>(line: &str, what: &str, number: usize) -> io::Result<T> {
+    let words: Vec<_> = line.split_ascii_whitespace().collect();
+    let is_it = words.first() == Some(&what);
+    let word = words.get(number).filter(|_| is_it);
+    word.and_then(|word| word.parse().ok())
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("no {what}: {line:?}")))
 }
 
 fn field(text: &str, number: usize) -> io::Result<u64> {

@@ -7,6 +7,9 @@ use std::{
 
 use crate::{load::Load, process::Process, update::thread_cpu};
 
+/// What has not come for so long does not come.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -91,7 +94,7 @@ pub(crate) fn measure(
     };
 
     server.stop(load)?;
-    load.drain(server.sent)?;
+    load.drain(server.sent, PATIENCE)?;
     Ok(Step {
         errors: errors + load.tally.errors,
         ..step

@@ -1,6 +1,11 @@
 //! What is measured, table by table.
 
+mod flat;
+mod growth;
+mod idle;
+mod layer;
 mod max;
+mod replay;
 mod steady;
 
 use std::io;
@@ -15,15 +20,32 @@ pub(crate) enum Table {
     Max,
     /// CPU and latency at 100 events a second.
     Steady,
+    /// Latency at 0.3 and 1.6 M deliveries a second.
+    Flat,
+    /// What the layer adds to axum's own `Sse`.
+    Layer,
+    /// Memory of a client that gets nothing.
+    Idle,
+    /// Clients, topics and history, by powers of ten.
+    Growth,
+    /// 100,000 retained events for one client, beside live ones.
+    Replay,
 }
 
 impl Table {
-    pub(crate) const ALL: &[Self] = &[Self::Max, Self::Steady];
-
-    pub(crate) fn measure(self, bench: &Bench) -> io::Result<String> {
-        match self {
-            Self::Max => max::measure(bench),
-            Self::Steady => steady::measure(bench),
-        }
+    pub(crate) fn measure(self, bench: &Bench) -> io::Result<Vec<String>> {
+        Ok(match self {
+            Self::Max => vec![max::measure(bench)?],
+            Self::Steady => vec![steady::measure(bench)?],
+            Self::Flat => vec![flat::measure(bench)?],
+            Self::Layer => vec![layer::measure(bench)?],
+            Self::Idle => vec![idle::measure(bench)?],
+            Self::Growth => vec![
+                growth::clients(bench)?,
+                growth::topics(bench)?,
+                growth::history(bench)?,
+            ],
+            Self::Replay => vec![replay::measure(bench)?],
+        })
     }
 }

@@ -8,6 +8,7 @@ use memchr::{memchr, memmem};
 pub(crate) struct Tally {
     pub(crate) events: u64,
     pub(crate) reads: u64,
+    pub(crate) bytes: u64,
     /// Events that were missing, came twice or out of order, and responses that made no sense.
     pub(crate) errors: u64,
     /// Nanoseconds from publishing to reading.
@@ -21,13 +22,14 @@ impl Tally {
         Self {
             events: 0,
             reads: 0,
+            bytes: 0,
             errors: 0,
             latency: latency.expect("the bounds make sense"),
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        (self.events, self.reads, self.errors) = (0, 0, 0);
+        (self.events, self.reads, self.bytes, self.errors) = (0, 0, 0, 0);
         self.latency.reset();
     }
 }

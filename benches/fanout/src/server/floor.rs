@@ -3,7 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -83,9 +83,9 @@ impl Floor {
             }
             match commands.try_recv() {
                 Ok(command) => {
-                    let due = pace.obey(command);
+                    let (begun, due) = (Instant::now(), pace.obey(command));
                     self.publish(&mut pace, due)?;
-                    pace.answer(command);
+                    pace.answer(command, begun);
                 }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return Ok(()),

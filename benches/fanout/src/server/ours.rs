@@ -26,14 +26,44 @@ pub(super) fn follow(hub: &Hub, query: Option<&str>, last: LastEventId) -> Sse<S
     Sse::new(hub.subscribe(TOPIC, last).start(start))
 }
 
+/// Where the updates go.
 pub(super) fn sink(hub: &Hub) -> impl Sink + Send + 'static {
-    hub.topic::<Update>(TOPIC)
-        .expect("a topic can have this name")
+    Publisher {
+        updates: topic(hub, TOPIC),
+        others: Vec::new(),
+        hub: hub.clone(),
+    }
 }
 
-impl Sink for Topic<Update> {
+struct Publisher {
+    updates: Topic<Update>,
+    others: Vec<Topic<Update>>,
+    hub: Hub,
+}
+
+impl Sink for Publisher {
     async fn publish(&mut self, update: &Update) {
-        let published = Topic::publish(self, update).await;
-        published.expect("memory takes every event");
+        publish(&self.updates, update).await;
     }
+
+    async fn publish_elsewhere(&mut self, events: u64, topics: usize) {
+        for number in self.others.len()..topics {
+            self.others
+                .push(topic(&self.hub, &format!("other-{number}")));
+        }
+        for (_, topic) in (0..events).zip(self.others[..topics].iter().cycle()) {
+            publish(topic, &Update::now(0)).await;
+        }
+    }
+}
+
+fn topic(hub: &Hub, name: &str) -> Topic<Update> {
+    hub.topic(name).expect("a topic can have this name")
+}
+
+async fn publish(topic: &Topic<Update>, update: &Update) {
+    topic
+        .publish(update)
+        .await
+        .expect("memory takes every event");
 }

@@ -109,10 +109,13 @@ fn climb(running: &mut Running, clients: usize, times: Times) -> io::Result<Best
     let mut offered = FIRST;
     loop {
         let mut step = running.measure(offered / clients, times)?;
-        if !step.holds(STRICT) {
-            // A machine of which others have a part stalls at times.
+        // A machine of which others have a part stalls at times.
+        let was_strict = best
+            .strict
+            .is_some_and(|strict| strict.offered >= 0.99 * offered / GROWTH);
+        if !step.holds(LOOSE) || was_strict && !step.holds(STRICT) {
             let again = running.measure(offered / clients, times)?;
-            if again.holds(LOOSE) && (again.p99 < step.p99 || !step.holds(LOOSE)) {
+            if again.holds(STRICT) || !step.holds(LOOSE) {
                 step = again;
             }
         }
