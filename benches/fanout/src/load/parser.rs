@@ -193,3 +193,67 @@ fn number(bytes: &[u8]) -> (u64, &[u8]) {
     }
     (number, &[])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+        Transfer-Encoding: chunked\r\n\r\n";
+
+    /// Checks how many events are found and how many are wrong, however the bytes are cut.
+    #[track_caller]
+    fn check(events: &[&str], expected: (u64, u64, u64)) {
+        let mut bytes = HEAD.to_owned();
+        for event in events {
+            bytes += &format!("{:X}\r\n{event}\r\n", event.len());
+        }
+        for piece in 1..bytes.len() {
+            let (mut parser, mut tally) = (Parser::new(0), Tally::new());
+            for bytes in bytes.as_bytes().chunks(piece) {
+                parser.read(bytes, 7_000, &mut tally);
+            }
+            assert_eq!(
+                (tally.events, tally.errors, parser.last()),
+                expected,
+                "in pieces of {piece}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_comes_twice_is_found() {
+        let event = |seq| format!("id: {seq}\ndata: {{\"seq\":{seq},\"at\":5000,\"more\":1}}\n\n");
+        let (one, two, three) = (event(1), event(2), event(3));
+        check(&[], (0, 0, 0));
+        check(&[&one, &two, &three], (3, 0, 3));
+        check(&[&(one.clone() + &two), &three], (3, 0, 3));
+        check(
+            &[&one[..9], &one[9..], ":\n\n", "retry: 9\n\n", &two],
+            (2, 0, 2),
+        );
+        check(&["event: sse.open\ndata: {}\n\n", &one], (1, 0, 1));
+        check(&["data:{\"seq\":1,\"at\":5}\n\n"], (1, 0, 1));
+        check(&[&one, &three], (2, 1, 3));
+        check(&[&one, &one, &two], (3, 1, 2));
+        check(&[&two, &one], (2, 2, 2));
+        check(&["event: sse.gap\ndata: {}\n\n", &one], (1, 1, 1));
+        check(&["data: {\"seq\":1,\"at\":5}\n"], (0, 0, 0));
+    }
+
+    #[test]
+    fn latency_is_from_publishing_to_reading() {
+        let (mut parser, mut tally) = (Parser::new(6), Tally::new());
+        let event = "data: {\"seq\":7,\"at\":5000}\n\n";
+        let bytes = format!("{HEAD}{:x}\r\n{event}\r\n", event.len());
+        parser.read(bytes.as_bytes(), 25_000, &mut tally);
+        assert!(tally.latency.equivalent(tally.latency.max(), 20_000));
+    }
+
+    #[test]
+    fn other_responses_are_wrong() {
+        let (mut parser, mut tally) = (Parser::new(0), Tally::new());
+        parser.read(b"HTTP/1.1 404 Not Found\r\n\r\nno", 0, &mut tally);
+        assert_eq!(tally.errors, 1);
+    }
+}
