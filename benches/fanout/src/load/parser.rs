@@ -160,10 +160,8 @@ impl Parser {
     fn read_line(&mut self, line: &[u8], now: u64, tally: &mut Tally) {
         if line.is_empty() {
             if let Some((seq, at)) = self.update.take() {
-                tally.errors += match seq.checked_sub(self.last + 1) {
-                    Some(missing) => missing,
-                    None => 1,
-                };
+                // As many as are missing before it, or itself where it came before.
+                tally.errors += seq.checked_sub(self.last + 1).unwrap_or(1);
                 self.last = self.last.max(seq);
                 tally.events += 1;
                 tally.latency.saturating_record(now.saturating_sub(at));
