@@ -34,6 +34,8 @@ pub(crate) struct Process {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cpu {
     pub(crate) total: u64,
+    /// Time in which it could have run, and another process did.
+    pub(crate) waited: u64,
     /// As the kernel has seen them at its ticks, hence for their proportion only.
     pub(crate) user: u64,
     pub(crate) system: u64,
@@ -117,10 +119,11 @@ impl Process {
 
     pub(crate) fn cpu(&self) -> io::Result<Cpu> {
         let process = format!("/proc/{}", self.child.id());
-        let mut total = 0;
+        let (mut total, mut waited) = (0, 0);
         for task in fs::read_dir(format!("{process}/task"))? {
             let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
             total += field(&schedstat, 0)?;
+            waited += field(&schedstat, 1)?;
         }
         let stat = fs::read_to_string(format!("{process}/stat"))?;
         // The name comes before, and may have anything in it.
@@ -128,6 +131,7 @@ impl Process {
         let nanoseconds = 1_000_000_000 / clock_ticks_per_second();
         Ok(Cpu {
             total,
+            waited,
             user: field(stat, 11)? * nanoseconds,
             system: field(stat, 12)? * nanoseconds,
         })

@@ -33,7 +33,7 @@ impl Median {
 /// Three digits, with a unit where they are many.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
-        _ if value.is_nan() => "–".to_owned(),
+        _ if !value.is_finite() => "–".to_owned(),
         0.0 => "0".to_owned(),
         1e9.. => format!("{} G", digits(value / 1e9)),
         1e6.. => format!("{} M", digits(value / 1e6)),

@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{load::Load, process::Process, update::thread_cpu};
+use crate::{load::Load, process::Process, report::Median, update::thread_cpu};
 
 /// What has not come for so long does not come.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What [`Step::marks`] mean.
+pub(crate) const MARKS: &str = "⁻ Events went missing. ° Other processes had the server's core for \
+    more than a twentieth of the time.";
 
 /// How long is measured.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Step {
     pub(crate) busy: f64,
     /// How busy the clients were.
     pub(crate) load: f64,
+    /// How much of the time the server waited for its core.
+    pub(crate) waited: f64,
     /// Reads of clients per delivery.
     pub(crate) reads: f64,
     /// Events that were missing or wrong, in the whole step.
@@ -43,6 +49,18 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// What is to be said of a row of such steps.
+    pub(crate) fn marks<'a>(steps: impl IntoIterator<Item = &'a Self>) -> &'static str {
+        let steps: Vec<_> = steps.into_iter().collect();
+        let waited = Median::of(steps.iter().map(|step| step.waited)).value > 0.05;
+        match (steps.iter().any(|step| step.errors > 0), waited) {
+            (true, true) => " ⁻ °",
+            (true, false) => " ⁻",
+            (false, true) => " °",
+            (false, false) => "",
+        }
+    }
+
     /// Whether the clients could not have read any faster.
     pub(crate) fn load_is_saturated(&self) -> bool {
         self.load > 0.97
@@ -89,6 +107,7 @@ pub(crate) fn measure(
         p999: latency(0.999),
         busy: total / 1e9 / seconds,
         load: float(own_after - own) / 1e9 / seconds,
+        waited: float(cpu_after.waited - cpu.waited) / 1e9 / seconds,
         reads: float(tally.reads) / events,
         errors: 0,
     };

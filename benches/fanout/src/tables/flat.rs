@@ -6,7 +6,7 @@ use crate::{
     bench::Bench,
     report::{Median, Table, number},
     server::Server,
-    step::Step,
+    step::{MARKS, Step},
 };
 
 /// Deliveries a second.
@@ -49,9 +49,9 @@ pub(super) fn measure(bench: &Bench) -> io::Result<String> {
         let few = |value: fn(&Step) -> f64| Median::of(steps.iter().map(|(few, _)| value(few)));
         let many = |value: fn(&Step) -> f64| Median::of(steps.iter().map(|(_, many)| value(many)));
         let ratio = Median::of(steps.iter().map(|(few, many)| many.p99 / few.p99));
-        let wrong = steps.iter().any(|(few, many)| few.errors + many.errors > 0);
+        let both = steps.iter().flat_map(|(few, many)| [few, many]);
         table.row(&[
-            server.name() + if wrong { " ⁻" } else { "" },
+            server.name() + Step::marks(both),
             few(|step| step.p50).with_spread(),
             few(|step| step.p99).with_spread(),
             many(|step| step.p50).with_spread(),
@@ -60,5 +60,5 @@ pub(super) fn measure(bench: &Bench) -> io::Result<String> {
             number(many(|step| step.delivered / step.offered).value),
         ]);
     }
-    Ok(table.note("⁻ Events went missing."))
+    Ok(table.note(MARKS))
 }

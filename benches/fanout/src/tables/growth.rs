@@ -2,15 +2,16 @@
 
 use std::{io, num::NonZeroUsize};
 
+use super::steady;
 use crate::{
     bench::Bench,
     report::{Median, Table, number},
     server::Server,
-    step::{Step, float},
+    step::{MARKS, Step, float},
 };
 
 /// Events a second for 1,000 clients.
-const RATE: f64 = 100.0;
+const RATE: f64 = steady::RATE;
 /// How many events are published to see how long one takes.
 const PUBLISHED: u64 = 100_000;
 
@@ -33,7 +34,7 @@ pub(super) fn clients(bench: &Bench) -> io::Result<String> {
         (1, 1000.0),
         (10, 1000.0),
         (100, 1000.0),
-        (1000, 100.0),
+        (1000, RATE),
         (10_000, 10.0),
     ] {
         if u64::try_from(clients + 200).map_err(io::Error::other)? > bench.files {
@@ -44,11 +45,10 @@ pub(super) fn clients(bench: &Bench) -> io::Result<String> {
         })?;
         for (server, steps) in &results {
             let median = |value: fn(&Step) -> f64| Median::of(steps.iter().map(value));
-            let wrong = steps.iter().any(|step| step.errors > 0);
             table.row(&[
                 clients.to_string(),
                 number(rate),
-                server.name() + if wrong { " ⁻" } else { "" },
+                server.name() + Step::marks(steps),
                 median(|step| step.cpu).with_spread(),
                 median(|step| step.user).with_spread(),
                 median(|step| step.p50).with_spread(),
@@ -56,7 +56,7 @@ pub(super) fn clients(bench: &Bench) -> io::Result<String> {
             ]);
         }
     }
-    Ok(table.note("⁻ Events went missing."))
+    Ok(table.note(MARKS))
 }
 
 /// From 1 topic to 100,000 beside the one that is followed.
@@ -88,7 +88,7 @@ pub(super) fn topics(bench: &Bench) -> io::Result<String> {
     }
     Ok(table.note(
         "Each topic has one event when its bytes are counted. Then 100,000 events are published to \
-         them in turn, and last 100 a second to one more topic that all clients follow.",
+         them in turn, and last some to one more topic, which all clients follow.",
     ))
 }
 
@@ -128,10 +128,14 @@ pub(super) fn history(bench: &Bench) -> io::Result<String> {
 
 fn row(table: &mut Table, number_of: u64, results: &[(f64, f64, Step)]) {
     let median = |value: fn(&Step) -> f64| Median::of(results.iter().map(|(.., step)| value(step)));
-    let wrong = results.iter().any(|(.., step)| step.errors > 0);
+    let marks = Step::marks(results.iter().map(|(.., step)| step));
     table.row(&[
-        format!("{number_of}{}", if wrong { " ⁻" } else { "" }),
-        number(Median::of(results.iter().map(|(bytes, ..)| *bytes)).value),
+        format!("{number_of}{marks}"),
+        match number_of {
+            // The kernel gives memory in pages.
+            ..1000 => "–".to_owned(),
+            _ => number(Median::of(results.iter().map(|(bytes, ..)| *bytes)).value),
+        },
         Median::of(results.iter().map(|(_, publish, _)| *publish)).with_spread(),
         median(|step| step.cpu).with_spread(),
         median(|step| step.p50).with_spread(),

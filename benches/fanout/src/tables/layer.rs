@@ -2,15 +2,13 @@
 
 use std::io;
 
+use super::steady::RATE;
 use crate::{
     bench::Bench,
     report::{Median, Table},
     server::Server,
     step::Times,
 };
-
-/// Events a second.
-const RATE: f64 = 100.0;
 
 pub(super) fn measure(bench: &Bench) -> io::Result<String> {
     let pairs = [

@@ -21,7 +21,8 @@ const STRICT: f64 = 10.0;
 struct Best {
     loose: Option<Step>,
     strict: Option<Step>,
-    errors: u64,
+    /// The one that did not.
+    above: Option<Step>,
 }
 
 pub(super) fn measure(bench: &Bench) -> io::Result<String> {
@@ -68,37 +69,33 @@ pub(super) fn measure(bench: &Bench) -> io::Result<String> {
             delivered(best, |best| best.loose),
             delivered(best, |best| best.strict),
         );
-        let at_most = |value: fn(&Step) -> f64| {
-            Median::of(
-                best.iter()
-                    .filter_map(|best| best.loose.as_ref().map(value)),
-            )
-        };
-        let saturated = best
-            .iter()
-            .any(|best| best.loose.is_some_and(|step| step.load_is_saturated()));
-        let wrong = best.iter().any(|best| best.errors > 0);
-        let marks = [(saturated, " ⁺"), (wrong, " ⁻")];
-        let marks: String = marks
-            .iter()
-            .filter(|mark| mark.0)
-            .map(|mark| mark.1)
-            .collect();
+        let held: Vec<_> = best.iter().filter_map(|best| best.loose).collect();
+        let at_most = |value: fn(&Step) -> f64| number(Median::of(held.iter().map(value)).value);
+        let mut name = server.name() + Step::marks(&held);
+        let above =
+            |is: fn(&Step) -> bool| best.iter().any(|best| best.above.as_ref().is_some_and(is));
+        if above(Step::load_is_saturated) {
+            name += " ⁺";
+        }
+        if above(|step| step.errors > 0) {
+            name += " ⁻";
+        }
         table.row(&[
-            server.name() + &marks,
+            name,
             loose.with_spread(),
             number(loose.value / loose_base),
             strict.with_spread(),
             number(strict.value / strict_base),
-            number(at_most(|step| step.p99).value),
-            number(at_most(|step| step.busy).value),
-            number(at_most(|step| step.load).value),
+            at_most(|step| step.p99),
+            at_most(|step| step.busy),
+            at_most(|step| step.load),
         ]);
     }
     Ok(table.note(
         "The two columns on how busy they were, and the p99, are those of the first maximum. \
          ⁺ The clients could not have read faster: the server's maximum is higher. \
-         ⁻ Events went missing in the step above the maximum.",
+         ⁻ Events went missing in the step above the maximum. \
+         ° Other processes had the server's core for more than a twentieth of the time.",
     ))
 }
 
@@ -129,7 +126,7 @@ fn climb(running: &mut Running, clients: usize, times: Times) -> io::Result<Best
             number(step.load),
         ));
         if !step.holds(LOOSE) {
-            best.errors = step.errors;
+            best.above = Some(step);
             return Ok(best);
         }
         best.loose = Some(step);
