@@ -30,12 +30,20 @@ pub(super) fn measure(bench: &Bench) -> io::Result<String> {
         warm_up: Duration::from_millis(500),
         window: Duration::from_millis(1500).min(bench.times.window),
     };
-    let results = bench.interleaved(&bench.servers(&Server::SENDING), |server| {
-        climb(
-            &mut bench.start(server, bench.clients)?,
-            bench.clients,
-            times,
-        )
+    let clients = f64::from(u32::try_from(bench.clients).map_err(io::Error::other)?);
+    let servers = bench.servers(&Server::SENDING);
+    let mut firsts: Vec<_> = servers.iter().map(|server| (*server, FIRST)).collect();
+    let results = bench.interleaved(&servers, |server| {
+        let mut running = bench.start(server, bench.clients)?;
+        let first = firsts.iter_mut().find(|(other, _)| *other == server);
+        let (_, first) = first.ok_or(io::ErrorKind::NotFound)?;
+        let best = climb(&mut running, clients, times, *first)?;
+        // The next time it need not begin that far below.
+        let next = best
+            .strict
+            .map_or(FIRST, |step| step.offered / GROWTH.powi(3));
+        *first = next.max(FIRST);
+        Ok(best)
     })?;
     let delivered = |best: &[Best], step: fn(&Best) -> Option<Step>| {
         Median::of(
@@ -99,13 +107,15 @@ pub(super) fn measure(bench: &Bench) -> io::Result<String> {
     ))
 }
 
-/// Raises the rate until a step fails twice.
-fn climb(running: &mut Running, clients: usize, times: Times) -> io::Result<Best> {
-    let clients = f64::from(u32::try_from(clients).map_err(io::Error::other)?);
+/// Raises the rate from `first` until a step fails twice.
+fn climb(running: &mut Running, clients: f64, times: Times, first: f64) -> io::Result<Best> {
     let mut best = Best::default();
-    let mut offered = FIRST;
+    let mut offered = first;
     loop {
         let mut step = running.measure(offered / clients, times)?;
+        if best.loose.is_none() && first > FIRST && !step.holds(STRICT) {
+            return climb(running, clients, times, FIRST);
+        }
         // A machine of which others have a part stalls at times.
         let was_strict = best
             .strict
