@@ -121,7 +121,10 @@ impl Process {
         let process = format!("/proc/{}", self.child.id());
         let (mut total, mut waited) = (0, 0);
         for task in fs::read_dir(format!("{process}/task"))? {
-            let schedstat = fs::read_to_string(task?.path().join("schedstat"))?;
+            // A thread may have ended meanwhile.
+            let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
             total += field(&schedstat, 0)?;
             waited += field(&schedstat, 1)?;
         }

@@ -95,8 +95,9 @@ pub(crate) fn measure(
     let latency = |quantile| float(tally.latency.value_at_quantile(quantile)) / 1e6;
     let events = float(tally.events).max(1.0);
     let seconds = elapsed.as_secs_f64();
-    let total = float(cpu_after.total - cpu.total);
-    let (user, system) = (cpu_after.user - cpu.user, cpu_after.system - cpu.system);
+    let total = float(cpu_after.total.saturating_sub(cpu.total));
+    let user = cpu_after.user.saturating_sub(cpu.user);
+    let system = cpu_after.system.saturating_sub(cpu.system);
     let step = Step {
         offered: rate * clients,
         delivered: float(tally.events) / seconds,
@@ -107,7 +108,7 @@ pub(crate) fn measure(
         p999: latency(0.999),
         busy: total / 1e9 / seconds,
         load: float(own_after - own) / 1e9 / seconds,
-        waited: float(cpu_after.waited - cpu.waited) / 1e9 / seconds,
+        waited: float(cpu_after.waited.saturating_sub(cpu.waited)) / 1e9 / seconds,
         reads: float(tally.reads) / events,
         errors: 0,
     };
