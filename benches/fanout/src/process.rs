@@ -1,9 +1,10 @@
 //! A server in a process of its own, and what it takes.
 
 use std::{
-    env, fs,
+    fs,
     io::{self, BufRead, BufReader, ErrorKind, Write},
     num::NonZeroUsize,
+    os::unix::process::CommandExt,
     process::{Child, ChildStdin, Command, Stdio},
     str::FromStr,
     sync::mpsc::{Receiver, channel},
@@ -47,8 +48,11 @@ impl Process {
         history: NonZeroUsize,
         core: Option<usize>,
     ) -> io::Result<Self> {
-        let mut command = Command::new(env::current_exe()?);
-        command.args(["server", &server.name(), "--history", &history.to_string()]);
+        // Not by its name, under which a newer build may have come meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("fanout")
+            .args(["server", &server.name(), "--history", &history.to_string()]);
         if let Some(core) = core {
             command.args(["--core", &core.to_string()]);
         }

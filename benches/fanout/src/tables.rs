@@ -18,7 +18,7 @@ use crate::bench::Bench;
 pub(crate) enum Table {
     /// Most deliveries a second with a p99 below 250 ms, and below 10 ms.
     Max,
-    /// CPU and latency at 100 events a second.
+    /// CPU and latency at 101 events a second.
     Steady,
     /// Latency at 0.3 and 1.6 M deliveries a second.
     Flat,
