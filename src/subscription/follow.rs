@@ -56,6 +56,10 @@ use catching_up::{Catching, CatchingUp};
 /// How many answers of the store are worked through in one poll.
 const MAX_TURNS: usize = 32;
 
+/// How many pages of history are sent before others run. A server asks for more until nothing is left
+/// at the moment, and would send megabytes in one go.
+const MAX_PAGES: u8 = 4;
+
 /// Where a follower begins that has no position to resume from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Begin {
@@ -107,6 +111,8 @@ pub(super) struct Follower {
     at_head: bool,
     /// Whether the last poll found nothing in the window and nothing else to do.
     waits: bool,
+    /// How many pages of history were sent since others could run.
+    pages: u8,
     ended: bool,
 }
 
@@ -134,6 +140,7 @@ impl Follower {
             settled: false,
             at_head: false,
             waits: false,
+            pages: 0,
             ended: false,
         };
         if cursor.is_none() {
@@ -183,6 +190,11 @@ impl Follower {
             return Poll::Pending;
         }
         self.waits = false;
+        if self.pages >= MAX_PAGES {
+            self.pages = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.feeds().ensure_reader();
         for _ in 0..MAX_TURNS {
             if self.ended {
@@ -190,6 +202,7 @@ impl Follower {
             }
             let Poll::Ready(step) = self.poll_turn(cx, joined) else {
                 self.waits = self.catching_up.is_none();
+                self.pages = 0;
                 return Poll::Pending;
             };
             if step.is_some() {
@@ -394,6 +407,7 @@ impl Follower {
         let run: Vec<Record> = records.drain(..len).collect();
         let to = Position::new(cursor.epoch(), run.last()?.offset());
         let is_event = |record: &Record| record.content().kind() == RecordKind::Event;
+        self.pages = self.pages.saturating_add(1);
         self.moved(to, run.iter().any(is_event));
         if joined {
             let mut blocks = Vec::new();

@@ -21,7 +21,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{Sender, channel, error::TrySendError};
 use tower_sse::{LastEventId, SseLayer};
 
-use super::{hyper::Silence, listen, ours};
+use super::{
+    hyper::{HEADERS, Silence},
+    listen, ours,
+};
 use crate::{
     control::{self, Sink},
     update::Update,
@@ -59,7 +62,13 @@ pub(super) fn lab(history: NonZeroUsize) -> io::Result<()> {
 
 pub(super) fn empty() -> io::Result<()> {
     run((), |config| {
-        let silence = async || HttpResponse::Ok().body(Silence);
+        let silence = async || {
+            let mut response = HttpResponse::Ok();
+            for header in HEADERS {
+                response.insert_header(header);
+            }
+            response.body(Silence::default())
+        };
         config.route("/", web::get().to(silence));
     })
 }
@@ -114,9 +123,9 @@ impl MessageBody for Silence {
     }
 
     fn poll_next(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        Poll::Pending
+        self.poll_bytes()
     }
 }

@@ -18,7 +18,10 @@ use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tower_sse::{Hub, LastEventId, SseLayer, Subscription};
 
-use super::{hyper::Silence, ours};
+use super::{
+    hyper::{HEADERS, Silence},
+    ours,
+};
 use crate::{
     control::{self, Sink},
     update::Update,
@@ -86,7 +89,7 @@ pub(super) async fn shared(
 
 pub(super) async fn empty(listener: TcpListener) -> io::Result<()> {
     tokio::spawn(control::publish(control::commands(), ()));
-    let handler = || async { Body::new(Silence) };
+    let handler = || async { (HEADERS, Body::new(Silence::default())) };
     serve(listener, Router::new().route("/", get(handler))).await
 }
 
@@ -140,5 +143,6 @@ async fn serve(listener: TcpListener, app: Router) -> io::Result<()> {
             .set_nodelay(true)
             .expect("a new socket takes options");
     });
-    axum::serve(listener, app).await
+    // Without it the routes are copied for every connection.
+    axum::serve(listener, app.into_make_service()).await
 }

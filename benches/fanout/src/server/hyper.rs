@@ -2,15 +2,15 @@
 
 use std::{
     convert::Infallible,
-    io,
+    io, mem,
     num::NonZeroUsize,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use hyper::{Request, Response, body::Incoming, server::conn::http1};
+use hyper::{Request, Response, body::Incoming, header::HeaderValue, server::conn::http1};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::net::TcpListener;
 use tower::{BoxError, Layer, Service, service_fn};
@@ -39,7 +39,14 @@ pub(super) async fn empty(listener: TcpListener) -> io::Result<()> {
     tokio::spawn(control::publish(control::commands(), ()));
     serve(
         listener,
-        service_fn(async |_: Request<Incoming>| Ok::<_, Infallible>(Response::new(Silence))),
+        service_fn(async |_: Request<Incoming>| {
+            let mut response = Response::new(Silence::default());
+            for (name, value) in HEADERS {
+                let value = HeaderValue::from_static(value);
+                response.headers_mut().insert(name, value);
+            }
+            Ok::<_, Infallible>(response)
+        }),
     )
     .await
 }
@@ -61,17 +68,38 @@ where
     }
 }
 
-/// A body of which nothing ever comes.
-pub(super) struct Silence;
+/// The headers of every event stream.
+pub(super) const HEADERS: [(&str, &str); 3] = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-cache, no-transform"),
+    ("x-accel-buffering", "no"),
+];
+
+/// A body of which nothing comes but the first bytes of every event stream. What a server keeps once
+/// it has sent something is no part of the difference, nor are [`HEADERS`].
+#[derive(Default)]
+pub(super) struct Silence {
+    has_begun: bool,
+}
+
+impl Silence {
+    pub(super) fn poll_bytes(&mut self) -> Poll<Option<Result<Bytes, Infallible>>> {
+        match mem::replace(&mut self.has_begun, true) {
+            false => Poll::Ready(Some(Ok(Bytes::from_static(b":\n")))),
+            true => Poll::Pending,
+        }
+    }
+}
 
 impl Body for Silence {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
+        let bytes = ready!(self.poll_bytes());
+        Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
 }
