@@ -41,7 +41,7 @@ impl<S: 'static> Responder for Sse<S> {
             // actix would wait for the body before it sends the head.
             response.body(ActixBody::<BoxBody>::head())
         } else {
-            let connection = self.into_connection(settings.clone(), ACTIX_BUFFER);
+            let connection = self.into_connection(settings.clone());
             response.body(body::StreamBody::new(connection))
         };
         complete(&mut response, request.version());

@@ -74,7 +74,6 @@ pin_project! {
         #[pin]
         source: Option<S>,
         heartbeat: Heartbeat,
-        write_buffer: usize,
         phase: Phase,
     }
 }
@@ -91,12 +90,10 @@ enum Phase {
 }
 
 impl<S: Source> Connection<S> {
-    /// `write_buffer` is how much a server that copies what it is given may hold back, in bytes.
-    pub(crate) fn new(source: S, settings: Settings, write_buffer: usize) -> Self {
+    pub(crate) fn new(source: S, settings: Settings) -> Self {
         Self {
             source: Some(source),
             heartbeat: Heartbeat::new(None),
-            write_buffer,
             phase: Phase::Opening(settings),
         }
     }
@@ -106,9 +103,13 @@ impl<S: Source> Connection<S> {
         matches!(self.phase, Phase::Ended)
     }
 
+    /// Returns what is to be sent next.
+    ///
+    /// `write_buffer` is how much a server that copies what it is given may hold back, in bytes.
     pub(crate) fn poll_bytes(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
+        write_buffer: usize,
     ) -> Poll<Option<Result<Bytes, StreamFailed>>> {
         let mut this = self.project();
         loop {
@@ -146,7 +147,7 @@ impl<S: Source> Connection<S> {
                     }
                 },
                 Phase::Failing(flush) => {
-                    if let Some(bytes) = ready!(flush.poll(cx, *this.write_buffer)) {
+                    if let Some(bytes) = ready!(flush.poll(cx, write_buffer)) {
                         return Poll::Ready(Some(Ok(bytes)));
                     }
                     *this.phase = Phase::Ended;

@@ -46,6 +46,12 @@ pub use service::{ResponseFuture, SseService};
 #[derive(Clone)]
 #[must_use]
 pub struct SseLayer {
+    /// Shared, since servers clone their services for every connection, and more often.
+    policy: Arc<Policy>,
+}
+
+#[derive(Clone)]
+struct Policy {
     heartbeat: Option<Duration>,
     retry: (Duration, Duration),
     strict_accept: bool,
@@ -56,52 +62,57 @@ impl SseLayer {
     /// Makes a layer with a heartbeat after 15 s of silence, a reconnection time between 2 and 4 s,
     /// and no hook.
     pub fn new() -> Self {
-        Self {
+        let policy = Policy {
             heartbeat: Some(Duration::from_secs(15)),
             retry: (Duration::from_secs(2), Duration::from_secs(4)),
             strict_accept: false,
             hook: None,
+        };
+        Self {
+            policy: Arc::new(policy),
         }
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Policy)) -> Self {
+        set(Arc::make_mut(&mut self.policy));
+        self
     }
 
     /// Sets after how much silence a heartbeat is sent; `None` for never.
     ///
     /// Proxies in front end a connection after 30 to 100 s of silence. Any duration is safe: less than
     /// a millisecond counts as one, and one beyond what a clock can hold never comes.
-    pub fn heartbeat(mut self, after: impl Into<Option<Duration>>) -> Self {
-        self.heartbeat = after.into();
-        self
+    pub fn heartbeat(self, after: impl Into<Option<Duration>>) -> Self {
+        let after = after.into();
+        self.with(|policy| policy.heartbeat = after)
     }
 
     /// Sets the range that each response takes its reconnection time from, at random, so that clients
     /// that were lost together do not come back together.
     ///
     /// Whole milliseconds, at least one. A stream that sets a time of its own keeps it.
-    pub fn retry(mut self, range: RangeInclusive<Duration>) -> Self {
+    pub fn retry(self, range: RangeInclusive<Duration>) -> Self {
         let (start, end) = range.into_inner();
-        self.retry = (start, end.max(start));
-        self
+        self.with(|policy| policy.retry = (start, end.max(start)))
     }
 
     /// Sets the hook that decides about every request before its handler runs.
     ///
     /// What it grants is a [`Grant`] that the handler may extract. An `OPTIONS` request passes
     /// without being asked about, since a browser sends no credentials with a preflight.
-    pub fn authorize(mut self, hook: impl Authorize) -> Self {
-        self.hook = Some(Arc::new(hook));
-        self
+    pub fn authorize(self, hook: impl Authorize) -> Self {
+        self.with(|policy| policy.hook = Some(Arc::new(hook)))
     }
 
     /// Answers `406` to a request whose `Accept` rules an event stream out. Without this the header is
     /// not looked at.
-    pub fn strict_accept(mut self) -> Self {
-        self.strict_accept = true;
-        self
+    pub fn strict_accept(self) -> Self {
+        self.with(|policy| policy.strict_accept = true)
     }
 
     fn retry_time(&self) -> Duration {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (start, end) = self.retry;
+        let (start, end) = self.policy.retry;
         Duration::from_millis(fastrand::u64(millis(start)..=millis(end)))
     }
 
@@ -116,7 +127,7 @@ impl SseLayer {
     ) -> Treatment {
         let fill = |settings: &Settings| {
             settings.fill(Decoration {
-                heartbeat: self.heartbeat,
+                heartbeat: self.policy.heartbeat,
                 retry: Some(self.retry_time()),
             });
         };
@@ -147,10 +158,10 @@ impl SseLayer {
         if method == "OPTIONS" {
             return Entry::Open;
         }
-        if self.strict_accept && !accept::allows_event_stream(accept) {
+        if self.policy.strict_accept && !accept::allows_event_stream(accept) {
             return Entry::Refused(Answer::not_acceptable());
         }
-        let Some(hook) = &self.hook else {
+        let Some(hook) = &self.policy.hook else {
             return Entry::Open;
         };
         let decision = Arc::clone(hook).authorize(view());
@@ -189,10 +200,10 @@ impl Default for SseLayer {
 impl fmt::Debug for SseLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SseLayer")
-            .field("heartbeat", &self.heartbeat)
-            .field("retry", &self.retry)
-            .field("strict_accept", &self.strict_accept)
-            .field("authorize", &self.hook.is_some())
+            .field("heartbeat", &self.policy.heartbeat)
+            .field("retry", &self.policy.retry)
+            .field("strict_accept", &self.policy.strict_accept)
+            .field("authorize", &self.policy.hook.is_some())
             .finish()
     }
 }

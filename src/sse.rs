@@ -89,7 +89,7 @@ impl<S> Sse<S> {
     pub fn into_http_response(self) -> Response<SseBody<S>> {
         let settings = Settings::default();
         let mut response = Response::new(SseBody {
-            connection: self.into_connection(settings.clone(), HYPER_BUFFER),
+            connection: self.into_connection(settings.clone()),
         });
         let content_type = HeaderValue::from_static(head::EVENT_STREAM);
         response
@@ -100,17 +100,13 @@ impl<S> Sse<S> {
         response
     }
 
-    pub(crate) fn into_connection(
-        self,
-        settings: Settings,
-        write_buffer: usize,
-    ) -> Connection<Polled<S>> {
+    pub(crate) fn into_connection(self, settings: Settings) -> Connection<Polled<S>> {
         let source = Polled {
             stream: self.stream,
             poll: self.poll,
             failure: None,
         };
-        Connection::new(source, settings, write_buffer)
+        Connection::new(source, settings)
     }
 }
 
@@ -259,7 +255,7 @@ impl<S> Body for SseBody<S> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamFailed>>> {
-        let bytes = ready!(self.project().connection.poll_bytes(cx));
+        let bytes = ready!(self.project().connection.poll_bytes(cx, HYPER_BUFFER));
         Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
 

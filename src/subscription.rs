@@ -83,7 +83,6 @@ pub enum Start {
 pub struct Subscription {
     following: Following,
     filter: Option<Box<Filter>>,
-    priming: bool,
 }
 
 /// An open stream is mostly one follower at its window, so all else is boxed.
@@ -99,12 +98,14 @@ struct Plan {
     topics: Topics,
     last: LastEventId,
     start: Start,
+    priming: bool,
 }
 
 struct Filter {
     map: Box<dyn FnMut(Event) -> Option<Event> + Send>,
     /// How many events in a row were kept back; `None` while the client has no position.
     skipped: Option<usize>,
+    priming: bool,
 }
 
 impl Subscription {
@@ -118,9 +119,9 @@ impl Subscription {
                 topics,
                 last,
                 start: Start::Live,
+                priming: true,
             })),
             filter: None,
-            priming: true,
         }
     }
 
@@ -152,8 +153,13 @@ impl Subscription {
             }
             None => Box::new(map),
         };
-        let skipped = self.has_last_id().then_some(0);
-        self.filter = Some(Box::new(Filter { map, skipped }));
+        if let Following::NotYet(plan) = &self.following {
+            self.filter = Some(Box::new(Filter {
+                map,
+                skipped: (plan.last != LastEventId::Absent).then_some(0),
+                priming: plan.priming,
+            }));
+        }
         self
     }
 
@@ -161,7 +167,12 @@ impl Subscription {
     ///
     /// If it loses its connection before the first event, it begins anew instead of resuming.
     pub fn without_priming(mut self) -> Self {
-        self.priming = false;
+        if let Following::NotYet(plan) = &mut self.following {
+            plan.priming = false;
+        }
+        if let Some(filter) = &mut self.filter {
+            filter.priming = false;
+        }
         self
     }
 
@@ -173,13 +184,6 @@ impl Subscription {
         Events {
             subscription: self,
             ready: VecDeque::new(),
-        }
-    }
-
-    fn has_last_id(&self) -> bool {
-        match &self.following {
-            Following::NotYet(plan) => plan.last != LastEventId::Absent,
-            _ => true,
         }
     }
 
@@ -210,7 +214,7 @@ impl Subscription {
     /// Returns what comes next, with the number of its topic.
     fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<(usize, Step)>> {
         if let Following::NotYet(plan) = &self.following {
-            self.following = plan.begin(self.priming);
+            self.following = plan.begin();
         }
         match &mut self.following {
             Following::NotYet(_) => Poll::Ready(None),
@@ -262,8 +266,7 @@ impl Subscription {
                         None => take(event),
                     }
                 }
-                let is_due = |filter: &Filter| filter.is_position_due(self.priming);
-                if self.filter.as_deref().is_some_and(is_due) {
+                if self.filter.as_deref().is_some_and(Filter::is_position_due) {
                     self.sent();
                     take(self.control(open(), topic, to));
                 } else if let Following::Several(several) = &mut self.following {
@@ -294,19 +297,20 @@ impl Subscription {
 }
 
 impl Plan {
-    fn begin(&self, priming: bool) -> Following {
+    fn begin(&self) -> Following {
         let last = match (&self.last, &self.start) {
             (LastEventId::Absent, Start::After(id)) => &LastEventId::Id(id.as_str().into()),
             (last, _) => last,
         };
         let begin = match self.start {
             Start::Live | Start::After(_) => Begin::Live,
-            Start::Newest(events) => Begin::Newest(events),
+            // Nobody retains more.
+            Start::Newest(events) => u32::try_from(events).map_or(Begin::Oldest, Begin::Newest),
             Start::All => Begin::Oldest,
         };
         let follower = |(name, head): &(TopicName, Option<Position>), resume| {
             let mut follower = Follower::new(&self.feeds, name, resume, begin, *head);
-            if !priming {
+            if !self.priming {
                 follower.without_priming();
             }
             follower
@@ -342,9 +346,9 @@ impl Filter {
     }
 
     /// Whether the client is far behind what it knows, or new and knows nothing yet.
-    fn is_position_due(&self, priming: bool) -> bool {
+    fn is_position_due(&self) -> bool {
         self.skipped
-            .map_or(priming, |skipped| skipped >= MAX_SKIPPED)
+            .map_or(self.priming, |skipped| skipped >= MAX_SKIPPED)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use allocation_counter::measure;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use http::{Request, Response};
 use http_body::Body;
 use serde::Serialize;
@@ -145,4 +145,26 @@ fn an_event_is_encoded_with_one_allocation() {
         1
     );
     assert!(matches!(frame, Some(Poll::Ready(Some(Ok(frame)))) if frame.is_data()));
+}
+
+#[tokio::test]
+async fn an_idle_client_takes_a_few_hundred_bytes() {
+    const CLIENTS: usize = 10_000;
+    let hub = Hub::new();
+    let mut first = connect(&hub).await;
+    for _ in 0..10 {
+        drain(&mut first);
+        tokio::task::yield_now().await;
+    }
+    let mut clients = Vec::with_capacity(CLIENTS);
+    let counted = measure(|| {
+        for _ in 0..CLIENTS {
+            let mut client = connect(&hub).now_or_never().unwrap();
+            drain(&mut client);
+            clients.push(client);
+        }
+    });
+    // With the heartbeat, and with what vectors keep in reserve.
+    let each = counted.bytes_current / i64::try_from(CLIENTS).unwrap();
+    assert!((1..=352).contains(&each), "{each} bytes");
 }

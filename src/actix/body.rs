@@ -41,7 +41,7 @@ impl<S: Source> MessageBody for StreamBody<S> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, StreamFailed>>> {
-        self.project().connection.poll_bytes(cx)
+        self.project().connection.poll_bytes(cx, ACTIX_BUFFER)
     }
 }
 
@@ -89,7 +89,7 @@ impl<B> ActixBody<B> {
     where
         B: MessageBody,
     {
-        let connection = Connection::new(Foreign::new(body), settings, ACTIX_BUFFER);
+        let connection = Connection::new(Foreign::new(body), settings);
         Self {
             kind: Kind::Decorated {
                 body: Box::pin(StreamBody::new(connection)),

@@ -82,7 +82,7 @@ where
 {
     /// Somebody else's event stream.
     pub(super) fn decorated(body: B, settings: Settings) -> Self {
-        let connection = Connection::new(Foreign::new(body), settings, HYPER_BUFFER);
+        let connection = Connection::new(Foreign::new(body), settings);
         Self {
             kind: Kind::Decorated {
                 connection: Box::pin(connection),
@@ -108,7 +108,7 @@ where
             Project::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Project::Head => Poll::Ready(None),
             Project::Decorated { connection } => {
-                let bytes = ready!(connection.as_mut().poll_bytes(cx));
+                let bytes = ready!(connection.as_mut().poll_bytes(cx, HYPER_BUFFER));
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes?))))
             }
         }

@@ -78,13 +78,21 @@ where
                 // The one that was polled ready is called later; its clone takes its place.
                 let clone = self.inner.clone();
                 State::Asked {
-                    decision,
-                    call: Some((mem::replace(&mut self.inner, clone), request)),
+                    asked: Box::new(Asked {
+                        decision,
+                        call: Some((mem::replace(&mut self.inner, clone), request)),
+                    }),
                 }
             }
         };
         ResponseFuture { context, state }
     }
+}
+
+/// What waits for the hook.
+struct Asked<S, R> {
+    decision: BoxFuture<'static, Result<Grant, Answer>>,
+    call: Option<(S, Request<R>)>,
 }
 
 struct RequestContext {
@@ -108,10 +116,8 @@ pin_project! {
 pin_project! {
     #[project = Project]
     enum State<S, F, R> {
-        Asked {
-            decision: BoxFuture<'static, Result<Grant, Answer>>,
-            call: Option<(S, Request<R>)>,
-        },
+        // Boxed, since servers keep room for this future as long as a connection lasts.
+        Asked { asked: Box<Asked<S, R>> },
         Refused { answer: Option<Answer> },
         Called { #[pin] future: F },
     }
@@ -139,12 +145,13 @@ where
                         .expect("a future is not polled after it was ready");
                     return Poll::Ready(Ok(LayerBody::answer(answer, this.context.head)));
                 }
-                Project::Asked { decision, call } => match ready!(decision.as_mut().poll(cx)) {
+                Project::Asked { asked } => match ready!(asked.decision.as_mut().poll(cx)) {
                     Err(answer) => State::Refused {
                         answer: Some(answer),
                     },
                     Ok(grant) => {
-                        let (mut inner, mut request) = call.take().expect("the hook decides once");
+                        let call = asked.call.take();
+                        let (mut inner, mut request) = call.expect("the hook decides once");
                         request.extensions_mut().insert(grant);
                         State::Called {
                             future: inner.call(request),

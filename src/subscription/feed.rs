@@ -63,16 +63,16 @@ enum Reading {
 #[derive(Debug, Default)]
 struct Slots {
     slots: Vec<Slot>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     /// The slots that have a waker, so that waking visits no other.
-    armed: Vec<usize>,
+    armed: Vec<u32>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     waker: Option<Waker>,
     /// Where `armed` has this slot, if it has a waker.
-    armed_at: usize,
+    armed_at: u32,
 }
 
 /// The answer to a follower at the window.
@@ -227,36 +227,36 @@ impl Drop for Feed {
 }
 
 impl Slots {
-    fn add(&mut self) -> usize {
+    fn add(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
-            self.slots.len() - 1
+            number(self.slots.len() - 1)
         })
     }
 
-    fn remove(&mut self, slot: usize) -> Option<Waker> {
+    fn remove(&mut self, slot: u32) -> Option<Waker> {
         self.free.push(slot);
-        let Slot { waker, armed_at } = &mut self.slots[slot];
+        let Slot { waker, armed_at } = &mut self.slots[index(slot)];
         let (waker, at) = (waker.take()?, *armed_at);
-        self.armed.swap_remove(at);
-        if let Some(&moved) = self.armed.get(at) {
-            self.slots[moved].armed_at = at;
+        self.armed.swap_remove(index(at));
+        if let Some(&moved) = self.armed.get(index(at)) {
+            self.slots[index(moved)].armed_at = at;
         }
         Some(waker)
     }
 
     /// Returns the waker that was there, which is not to be dropped under the lock.
-    fn arm(&mut self, slot: usize, waker: &Waker) -> Option<Waker> {
+    fn arm(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
         let Slot {
             waker: armed,
             armed_at,
-        } = &mut self.slots[slot];
+        } = &mut self.slots[index(slot)];
         match armed {
             Some(armed) if armed.will_wake(waker) => None,
             Some(armed) => Some(mem::replace(armed, waker.clone())),
             None => {
                 *armed = Some(waker.clone());
-                *armed_at = self.armed.len();
+                *armed_at = number(self.armed.len());
                 self.armed.push(slot);
                 None
             }
@@ -271,16 +271,25 @@ impl Slots {
         let Self { slots, armed, .. } = self;
         armed
             .drain(..)
-            .filter_map(|slot| slots[slot].waker.take())
+            .filter_map(|slot| slots[index(slot)].waker.take())
             .collect()
     }
+}
+
+/// Half the size of an index, of which there are several for every client.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than four thousand million clients")
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).expect("the number of a place in memory")
 }
 
 /// What one follower has of a feed: its slot, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) feed: Arc<Feed>,
-    slot: usize,
+    slot: u32,
     armed: Armed,
 }
 

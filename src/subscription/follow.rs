@@ -56,13 +56,17 @@ use catching_up::{Catching, CatchingUp};
 /// How many answers of the store are worked through in one poll.
 const MAX_TURNS: usize = 32;
 
+/// How many pages of history are sent before others run. A server asks for more until nothing is left
+/// at the moment, and would send megabytes in one go.
+const MAX_PAGES: u8 = 4;
+
 /// Where a follower begins that has no position to resume from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Begin {
     /// At the head: that of when the topic was subscribed to, if it was known, or the one that the
     /// reader finds.
     Live,
-    Newest(u64),
+    Newest(u32),
     Oldest,
 }
 
@@ -73,15 +77,6 @@ pub(super) enum Resume {
     After(Position),
     /// There was an id, but none of ours.
     Unusable,
-}
-
-/// What is sent before the next record.
-#[derive(Debug)]
-enum Announce {
-    Nothing,
-    /// The position, unless there is a record to carry one at once.
-    Open,
-    Gap(Gap),
 }
 
 /// One step of a follower.
@@ -105,7 +100,10 @@ pub(super) struct Follower {
     /// What is under way with the store. While there is nothing, the follower is at the window.
     catching_up: Option<Box<CatchingUp>>,
     cursor: Option<Position>,
-    announce: Announce,
+    /// What is told before anything else is sent.
+    gap: Option<Box<Gap>>,
+    /// Whether the client is to be sent its position, unless an event brings it.
+    primes: bool,
     /// Whether something was sent, so that an eviction from now on is this connection's slowness. A
     /// window that has not come as far as the log proves nothing about a client that resumes.
     settled: bool,
@@ -113,6 +111,8 @@ pub(super) struct Follower {
     at_head: bool,
     /// Whether the last poll found nothing in the window and nothing else to do.
     waits: bool,
+    /// How many pages of history were sent since others could run.
+    pages: u8,
     ended: bool,
 }
 
@@ -125,20 +125,22 @@ impl Follower {
         begin: Begin,
         head: Option<Position>,
     ) -> Self {
-        let (cursor, announce) = match resume {
-            Resume::After(position) => (Some(position), Announce::Nothing),
-            Resume::Nothing => (None, Announce::Open),
-            Resume::Unusable => (None, Announce::Gap(Gap::new(GapReason::Unknown, None))),
+        let cursor = match resume {
+            Resume::After(position) => Some(position),
+            Resume::Nothing | Resume::Unusable => None,
         };
+        let unusable = || Box::new(Gap::new(GapReason::Unknown, None));
         let mut follower = Self {
             listener: feeds.feed(topic).listen(),
             begin,
             catching_up: None,
             cursor,
-            announce,
+            gap: matches!(resume, Resume::Unusable).then(unusable),
+            primes: matches!(resume, Resume::Nothing),
             settled: false,
             at_head: false,
             waits: false,
+            pages: 0,
             ended: false,
         };
         if cursor.is_none() {
@@ -156,9 +158,7 @@ impl Follower {
     }
 
     pub(super) fn without_priming(&mut self) {
-        if matches!(self.announce, Announce::Open) {
-            self.announce = Announce::Nothing;
-        }
+        self.primes = false;
     }
 
     /// Finds out where the follower begins, without delivering anything from there. Returns a step
@@ -190,6 +190,11 @@ impl Follower {
             return Poll::Pending;
         }
         self.waits = false;
+        if self.pages >= MAX_PAGES {
+            self.pages = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.feeds().ensure_reader();
         for _ in 0..MAX_TURNS {
             if self.ended {
@@ -197,6 +202,7 @@ impl Follower {
             }
             let Poll::Ready(step) = self.poll_turn(cx, joined) else {
                 self.waits = self.catching_up.is_none();
+                self.pages = 0;
                 return Poll::Pending;
             };
             if step.is_some() {
@@ -250,7 +256,7 @@ impl Follower {
         cursor: Position,
         joined: bool,
     ) -> Poll<Option<Step>> {
-        if matches!(self.announce, Announce::Gap(_)) {
+        if self.gap.is_some() {
             return Poll::Ready(self.take_announcement(cursor));
         }
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
@@ -289,21 +295,22 @@ impl Follower {
     fn moved(&mut self, to: Position, has_events: bool) {
         self.cursor = Some(to);
         if has_events {
-            self.announce = Announce::Nothing;
+            self.primes = false;
         }
         self.settled = true;
         self.at_head = false;
     }
 
+    /// What the client is told of its position, if anything.
     fn take_announcement(&mut self, cursor: Position) -> Option<Step> {
-        match std::mem::replace(&mut self.announce, Announce::Nothing) {
-            Announce::Nothing => None,
-            Announce::Open => {
-                self.settled = true;
-                Some(Step::Open(cursor))
-            }
-            Announce::Gap(gap) => Some(Step::Gap(gap, cursor)),
+        let primes = std::mem::take(&mut self.primes);
+        if let Some(gap) = self.gap.take() {
+            return Some(Step::Gap(*gap, cursor));
         }
+        if primes {
+            self.settled = true;
+        }
+        primes.then_some(Step::Open(cursor))
     }
 
     fn read(&mut self, from: ReadFrom) {
@@ -386,7 +393,7 @@ impl Follower {
                 Position::new(cursor.epoch(), previous),
             );
         }
-        if let (Announce::Gap(_), Some(cursor)) = (&self.announce, self.cursor) {
+        if let (Some(_), Some(cursor)) = (&self.gap, self.cursor) {
             return self.take_announcement(cursor);
         }
         let records = self.page()?;
@@ -400,6 +407,7 @@ impl Follower {
         let run: Vec<Record> = records.drain(..len).collect();
         let to = Position::new(cursor.epoch(), run.last()?.offset());
         let is_event = |record: &Record| record.content().kind() == RecordKind::Event;
+        self.pages = self.pages.saturating_add(1);
         self.moved(to, run.iter().any(is_event));
         if joined {
             let mut blocks = Vec::new();
@@ -412,7 +420,7 @@ impl Follower {
 
     /// Goes on at `position`, behind what is missing.
     fn gap(&mut self, reason: GapReason, missed: Option<u64>, position: Position) {
-        self.announce = Announce::Gap(Gap::new(reason, missed));
+        self.gap = Some(Box::new(Gap::new(reason, missed)));
         self.cursor = Some(position);
         self.settled = true;
         self.at_head = false;
@@ -420,7 +428,7 @@ impl Follower {
 
     /// Goes on as a new client would: the cursor is of no use in this log.
     fn lose_log(&mut self, reason: GapReason, head: Position) {
-        self.announce = Announce::Gap(Gap::new(reason, None));
+        self.gap = Some(Box::new(Gap::new(reason, None)));
         self.settled = true;
         self.at_head = false;
         self.begin_anew(Some(head));
@@ -431,7 +439,7 @@ impl Follower {
         self.cursor = None;
         match self.begin {
             Begin::Live => self.cursor = head,
-            Begin::Newest(events) => self.read(ReadFrom::Newest(events)),
+            Begin::Newest(events) => self.read(ReadFrom::Newest(events.into())),
             Begin::Oldest => self.read(ReadFrom::Oldest),
         }
     }

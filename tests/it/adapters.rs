@@ -1,22 +1,29 @@
 //! The code of users, in plain tower, in axum and in actix-web.
 
-use std::{collections::BTreeMap, fmt, sync::LazyLock};
+use std::{collections::BTreeMap, fmt, sync::LazyLock, time::Duration};
 
 use actix_web::{App, HttpServer, web};
 use axum::{
     Router,
     extract::{Path, State},
     routing::get,
+    serve::ListenerExt,
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use tower_sse::{
     Event, EventId, EventName, Grant, Hub, InvalidTopicName, LastEventId, Sse, SseLayer, Start,
-    Subscription, TopicName,
+    Subscription, TopicName, tune_actix_socket, tune_socket,
+};
+
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 
 use crate::{
-    client::{End, Request},
+    client::{End, Request, soon},
     servers::{Answer, Kind, Server, Site, listen, on},
 };
 
@@ -305,4 +312,43 @@ async fn values_of_all_kinds_are_events_on_every_server() {
         })
         .await;
     }
+}
+
+/// The options that matter for events.
+fn options(socket: &TcpStream) -> (bool, Option<Duration>) {
+    let timeout = SockRef::from(socket).tcp_user_timeout().unwrap();
+    (socket.nodelay().unwrap(), timeout)
+}
+
+#[tokio::test]
+async fn sockets_are_tuned_in_one_line() {
+    let (seen, mut tuned) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let of_axum = seen.clone();
+    let listener = listener.tap_io(move |socket| {
+        tune_socket(socket);
+        of_axum.send(options(socket)).unwrap();
+    });
+    let serving = tokio::spawn(axum::serve(listener, Router::new()).into_future());
+    let server = HttpServer::new(App::new).on_connect(move |socket, data| {
+        tune_actix_socket(socket, data);
+        // Of another type, it is left alone.
+        tune_actix_socket(&"no socket", data);
+        seen.send(options(socket.downcast_ref().unwrap())).unwrap();
+    });
+    let server = server.workers(1).disable_signals();
+    let server = server.bind("127.0.0.1:0").unwrap();
+    let addresses = [address, server.addrs()[0]];
+    let server = server.run();
+    let handle = server.handle();
+    let running = tokio::spawn(server);
+    for address in addresses {
+        let _connection = TcpStream::connect(address).await.unwrap();
+        let timeout = cfg!(target_os = "linux").then_some(Duration::from_secs(30));
+        assert_eq!(soon(tuned.recv()).await, Some((true, timeout)));
+    }
+    handle.stop(false).await;
+    running.await.unwrap().unwrap();
+    serving.abort();
 }

@@ -7,11 +7,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     thread,
     time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::{
     runtime::Runtime,
@@ -25,7 +27,7 @@ use tower_sse::{
     },
 };
 
-use crate::sizes;
+use crate::{resume::Flag, sizes};
 
 const MILLI: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -194,6 +196,39 @@ async fn a_client_whose_first_events_are_all_kept_back_has_a_position() {
 
     let mut unprimed = secret().without_priming().events();
     assert_eq!(unprimed.next().await.unwrap().data(), "10");
+}
+
+#[tokio::test]
+async fn a_long_history_lets_others_run() {
+    const EVENTS: usize = 20_000;
+    let store = MemoryStore::new().max_events(NonZeroUsize::new(EVENTS).unwrap());
+    let hub = Hub::with_store(store.max_bytes(NonZeroUsize::new(1 << 28).unwrap()));
+    let topic = hub.topic::<str>("topic").unwrap();
+    for _ in 0..EVENTS {
+        topic.publish(&"x".repeat(150)).await.unwrap();
+    }
+    let subscription = hub.subscribe("topic", LastEventId::Absent);
+    let response = Sse::new(subscription.start(Start::All)).into_http_response();
+    let mut body = pin!(response.into_body());
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(Arc::clone(&flag));
+    let (mut events, mut pauses, mut in_one_go) = (0, 0, 0);
+    while events < EVENTS {
+        match body.as_mut().poll_frame(&mut Context::from_waker(&waker)) {
+            Poll::Ready(frame) => {
+                let frame = frame.unwrap().unwrap().into_data().unwrap();
+                events += data(&frame).len();
+                in_one_go += frame.len();
+                assert!(in_one_go < 512 * 1024, "{in_one_go} bytes");
+            }
+            Poll::Pending => {
+                assert!(flag.take(), "to go on at once");
+                pauses += 1;
+                in_one_go = 0;
+            }
+        }
+    }
+    assert!(pauses > 5, "{pauses}");
 }
 
 /// Every event to every client, in order, whoever publishes and wherever clients are polled: threads

@@ -12,7 +12,10 @@ use std::{
 use axum::serve::ListenerExt;
 use hub::{HELP, Settings, StoreChoice, app, cannot_listen, exit, log_to_stderr, shutdown_signal};
 use tokio::net::TcpListener;
-use tower_sse::store::{EventStore, FileStore, MemoryStore, NatsStore, PostgresStore, RedisStore};
+use tower_sse::{
+    store::{EventStore, FileStore, MemoryStore, NatsStore, PostgresStore, RedisStore},
+    tune_socket,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -77,12 +80,8 @@ async fn serve(store: impl EventStore, settings: &Settings) -> Result<(), Box<dy
     log_to_stderr();
     settings.access.announce();
     tracing::info!("listening on http://{}", listener.local_addr()?);
-    // Events are small and must not wait for each other.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY is not set");
-        }
-    });
+    let listener = listener.tap_io(|socket| tune_socket(socket));
     // A graceful shutdown would wait for open streams, which never end by themselves.
-    Ok(axum::serve(listener, app(store, settings)).await?)
+    let app = app(store, settings).into_make_service();
+    Ok(axum::serve(listener, app).await?)
 }

@@ -18,7 +18,7 @@ use metrics::{
     ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
-use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription};
+use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_actix_socket};
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -36,10 +36,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
         HttpServer::new(move || app(hub.clone(), requests.clone(), policy.clone()))
     };
     let server = server
+        .on_connect(tune_actix_socket)
         .bind(settings.address)
         .map_err(|error| cannot_listen(settings.address, &error))?
-        // Events are small and must not wait for each other.
-        .tcp_nodelay(true)
         .disable_signals();
     log_to_stderr();
     settings.access.announce();

@@ -18,7 +18,7 @@ use metrics::{
     shutdown_signal,
 };
 use tokio::net::TcpListener;
-use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription};
+use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_socket};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -39,13 +39,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let _sampler = Sampler::start(&hub, requests.clone(), settings.interval).await?;
 
     tracing::info!("listening on http://{}", listener.local_addr()?);
-    // Events are small and must not wait for each other.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY is not set");
-        }
-    });
-    let server = axum::serve(listener, app(hub, requests, settings.access.layer()));
+    let listener = listener.tap_io(|socket| tune_socket(socket));
+    let app = app(hub, requests, settings.access.layer());
+    let server = axum::serve(listener, app.into_make_service());
     // A graceful shutdown would wait for open streams, which never end by themselves.
     tokio::select! {
         result = server => result?,
