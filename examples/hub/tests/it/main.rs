@@ -12,6 +12,7 @@ mod follow;
 mod hub;
 mod load;
 mod many;
+mod outbox;
 mod process;
 mod publish;
 mod removal;
