@@ -1,6 +1,6 @@
-//! What the stores cost: `cargo bench --features file,redis --bench stores`.
+//! What the stores cost: `cargo bench --all-features --bench stores`.
 //!
-//! Redis is started for the run, where it is installed. Without `--bench` all sizes are tiny.
+//! Servers are started for the run, where they are installed. Without `--bench` all sizes are tiny.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::{
@@ -14,12 +14,13 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use servers::{Redis, Server};
+use servers::{Engine, Nats, Postgres, Redis, Server};
 use tokio::{task::JoinSet, time::sleep};
 use tower_sse::{
     Hub, LastEventId, TopicName,
     store::{
-        Append, Appended, EventStore, FileStore, MemoryStore, NewRecord, Read, ReadFrom, RedisStore,
+        Append, Appended, EventStore, FileStore, MemoryStore, NatsStore, NewRecord, PostgresStore,
+        Read, ReadFrom, RedisStore, StoreError,
     },
 };
 
@@ -115,13 +116,19 @@ async fn measure<S: EventStore>(name: &str, sizes: &Sizes, store: Arc<S>, other:
     );
 }
 
-async fn redis(name: &str, sizes: &Sizes, settings: &[&str]) {
-    let Some(server) = Server::<Redis>::start(settings) else {
+/// Measures a store of a server of this run.
+async fn on<E: Engine, S: EventStore>(
+    name: &str,
+    sizes: &Sizes,
+    settings: &[&str],
+    connect: impl AsyncFn(&str) -> Result<S, StoreError>,
+) {
+    // Where there is none, it says so.
+    let Some(server) = Server::<E>::start(settings) else {
         return;
     };
-    let options = RedisStore::options().max_events(RETAINED).max_bytes(BYTES);
-    let connect = async || Arc::new(options.clone().connect(&server.url()).await.unwrap());
-    let (store, other) = (connect().await, connect().await);
+    let [store, other] = [connect(&server.url()).await, connect(&server.url()).await];
+    let [store, other] = [store, other].map(|store| Arc::new(store.unwrap()));
     measure(name, sizes, store, other).await;
 }
 
@@ -151,9 +158,37 @@ async fn main() {
     measure("file", &sizes, Arc::clone(&file), file).await;
     fs::remove_file(path).unwrap();
 
-    redis("Redis, nothing on disk", &sizes, &[]).await;
-    let everysec = ["--appendonly", "yes"];
-    redis("Redis, `everysec`", &sizes, &everysec).await;
-    let always = ["--appendonly", "yes", "--appendfsync", "always"];
-    redis("Redis, `always`", &sizes, &always).await;
+    let redis = async |url: &str| {
+        let options = RedisStore::options().max_events(RETAINED).max_bytes(BYTES);
+        options.connect(url).await
+    };
+    for (name, settings) in [
+        ("Redis, nothing on disk", &[][..]),
+        ("Redis, `everysec`", &["--appendonly", "yes"]),
+        (
+            "Redis, `always`",
+            &["--appendonly", "yes", "--appendfsync", "always"],
+        ),
+    ] {
+        on::<Redis, _>(name, &sizes, settings, redis).await;
+    }
+    let nats = async |url: &str| {
+        let options = NatsStore::options().max_events(RETAINED).max_bytes(BYTES);
+        options.connect(url).await
+    };
+    on::<Nats, _>("NATS", &sizes, &[], nats).await;
+    let postgres = async |url: &str| {
+        let options = PostgresStore::options();
+        let options = options.max_events(RETAINED).max_bytes(BYTES);
+        options.connect(url).await
+    };
+    for (name, settings) in [
+        ("Postgres", &["fsync=on"][..]),
+        (
+            "Postgres, `synchronous_commit = off`",
+            &["fsync=on", "synchronous_commit=off"],
+        ),
+    ] {
+        on::<Postgres, _>(name, &sizes, settings, postgres).await;
+    }
 }
