@@ -66,7 +66,7 @@ impl Heartbeat {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use std::task::Waker;
 

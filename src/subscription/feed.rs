@@ -1,6 +1,8 @@
 //! What one process knows of a topic that somebody follows.
 
-use std::{mem, num::NonZeroUsize, task::Waker, time::Duration};
+mod slots;
+
+use std::{num::NonZeroUsize, task::Waker, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -20,6 +22,7 @@ use crate::{
     topic_name::TopicName,
     waker_id::WakerId,
 };
+use slots::{Held, Slots};
 
 /// The window of a topic, and those who wait at its end.
 ///
@@ -57,22 +60,6 @@ enum Reading {
     Queued,
     Busy,
     BusyAgain,
-}
-
-/// One place for a waker per follower.
-#[derive(Debug, Default)]
-struct Slots {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    /// The slots that have a waker, so that waking visits no other.
-    armed: Vec<u32>,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    waker: Option<Waker>,
-    /// Where `armed` has this slot, if it has a waker.
-    armed_at: u32,
 }
 
 /// The answer to a follower at the window.
@@ -170,13 +157,37 @@ impl Feed {
     /// Takes what the reader has read.
     pub(super) fn push(&self, page: &Page) {
         let flushed = (!self.flush_window.is_zero()).then(Instant::now);
-        self.change(|state| {
-            state.flushed = flushed;
-            match &mut state.window {
-                Some(window) => window.push(page),
-                None => state.window = Some(Window::new(page.start, self.window_events)),
-            }
-        });
+        let mut state = lock(&self.state);
+        state.unavailable = false;
+        state.flushed = flushed;
+        match &mut state.window {
+            Some(window) => window.push(page),
+            None => state.window = Some(Window::new(page.start, self.window_events)),
+        }
+        state.slots.pushes = state.slots.pushes.wrapping_add(1);
+        if state.slots.are_served() {
+            self.wake(state);
+        } else if state.slots.held == Held::Nothing {
+            state.slots.held = Held::Something;
+        }
+    }
+
+    /// Returns the waking since which something is held, if nobody watches over that yet.
+    pub(super) fn watch_held(&self) -> Option<u32> {
+        let Slots { held, waking, .. } = &mut lock(&self.state).slots;
+        let is_new = *held == Held::Something;
+        is_new.then(|| {
+            *held = Held::Watched;
+            *waking
+        })
+    }
+
+    /// Tells of what is held since a waking, whoever of it is still to be polled.
+    pub(super) fn release(&self, waking: u32) {
+        let state = lock(&self.state);
+        if state.slots.held == Held::Watched && state.slots.waking == waking {
+            self.wake(state);
+        }
     }
 
     /// Begins anew at `head`: what follows the old tail cannot be read any more.
@@ -196,25 +207,42 @@ impl Feed {
     pub(super) fn give_up(&self) {
         let mut state = lock(&self.state);
         state.unavailable = true;
-        self.wake(state);
+        self.wake_all(state);
     }
 
     /// Wakes all followers without news.
     pub(super) fn stir(&self) {
-        self.wake(lock(&self.state));
+        self.wake_all(lock(&self.state));
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
         state.unavailable = false;
         change(&mut state);
-        self.wake(state);
+        self.wake_all(state);
     }
 
-    /// Wakes all who wait, after the lock is released: a waker may run anything, this feed included.
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
+    /// Wakes all who wait, if something was held from them for as long as it was to be.
+    fn wake_due(&self, state: MutexGuard<'_, State>) {
+        if state.slots.are_due() {
+            self.wake(state);
+        }
+    }
+
+    /// Wakes those who wait and have not seen everything.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        self.wake_armed(state, false);
+    }
+
+    /// Wakes all who wait, whatever they have seen.
+    fn wake_all(&self, state: MutexGuard<'_, State>) {
+        self.wake_armed(state, true);
+    }
+
+    /// After the lock is released: a waker may run anything, this feed included.
+    fn wake_armed(&self, mut state: MutexGuard<'_, State>, all: bool) {
         self.rounds.fetch_add(1, Ordering::Release);
-        let wakers = state.slots.take_armed();
+        let wakers = state.slots.take_armed(all);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -224,65 +252,6 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.feeds.forget(&self.topic);
     }
-}
-
-impl Slots {
-    fn add(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            number(self.slots.len() - 1)
-        })
-    }
-
-    fn remove(&mut self, slot: u32) -> Option<Waker> {
-        self.free.push(slot);
-        let Slot { waker, armed_at } = &mut self.slots[index(slot)];
-        let (waker, at) = (waker.take()?, *armed_at);
-        self.armed.swap_remove(index(at));
-        if let Some(&moved) = self.armed.get(index(at)) {
-            self.slots[index(moved)].armed_at = at;
-        }
-        Some(waker)
-    }
-
-    /// Returns the waker that was there, which is not to be dropped under the lock.
-    fn arm(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
-        let Slot {
-            waker: armed,
-            armed_at,
-        } = &mut self.slots[index(slot)];
-        match armed {
-            Some(armed) if armed.will_wake(waker) => None,
-            Some(armed) => Some(mem::replace(armed, waker.clone())),
-            None => {
-                *armed = Some(waker.clone());
-                *armed_at = number(self.armed.len());
-                self.armed.push(slot);
-                None
-            }
-        }
-    }
-
-    fn are_all_armed(&self) -> bool {
-        self.armed.len() + self.free.len() == self.slots.len()
-    }
-
-    fn take_armed(&mut self) -> Vec<Waker> {
-        let Self { slots, armed, .. } = self;
-        armed
-            .drain(..)
-            .filter_map(|slot| slots[index(slot)].waker.take())
-            .collect()
-    }
-}
-
-/// Half the size of an index, of which there are several for every client.
-fn number(index: usize) -> u32 {
-    u32::try_from(index).expect("fewer than four thousand million clients")
-}
-
-fn index(number: u32) -> usize {
-    usize::try_from(number).expect("the number of a place in memory")
 }
 
 /// What one follower has of a feed: its slot, given back when it is dropped.
@@ -316,38 +285,37 @@ impl Listener {
     /// The look at the window and the arming of the slot are one critical section, and so are a push
     /// and the taking of the wakers: a push comes either before, and is seen, or after, and wakes.
     pub(super) fn poll(&mut self, cursor: Option<Position>, joined: bool, waker: &Waker) -> Polled {
-        // Dropped behind the lock, for that may run anything.
-        let mut _replaced = None;
+        let mut replaced = None;
         let mut state = lock(&self.feed.state);
-        let State {
-            window,
-            slots,
-            unavailable,
-            ..
-        } = &mut *state;
-        let unavailable = *unavailable;
-        let mut arm = || {
-            _replaced = slots.arm(self.slot, waker);
+        state.slots.serve(self.slot);
+        let polled = state.look(cursor, joined);
+        if let Polled::AtEnd { .. } | Polled::NotYet { .. } = polled {
+            replaced = state.slots.arm(self.slot, waker);
             self.armed = Armed {
                 round: self.feed.rounds.load(Ordering::Relaxed),
                 waker: WakerId::of(waker),
             };
-            slots.are_all_armed()
-        };
-        let (Some(window), Some(cursor)) = (window, cursor) else {
-            arm();
+            state.drop_joins();
+        }
+        self.feed.wake_due(state);
+        // Not under the lock: it may run anything.
+        drop(replaced);
+        polled
+    }
+}
+
+impl State {
+    /// What there is for a follower at `cursor`.
+    fn look(&mut self, cursor: Option<Position>, joined: bool) -> Polled {
+        let unavailable = self.unavailable;
+        let (Some(window), Some(cursor)) = (&mut self.window, cursor) else {
             return Polled::NotYet { unavailable };
         };
         match window.place(cursor) {
-            Place::AtEnd => {
-                if arm() {
-                    window.drop_joins();
-                }
-                Polled::AtEnd {
-                    unavailable,
-                    beyond: cursor != window.tail(),
-                }
-            }
+            Place::AtEnd => Polled::AtEnd {
+                unavailable,
+                beyond: cursor != window.tail(),
+            },
             Place::Elsewhere => Polled::Elsewhere,
             Place::Inside(first) if joined => {
                 let (blocks, to) = window.join(first);
@@ -359,11 +327,23 @@ impl Listener {
             }
         }
     }
+
+    /// Gives back what was joined, once nobody will ask for it again.
+    fn drop_joins(&mut self) {
+        if self.slots.are_all_armed()
+            && let Some(window) = &mut self.window
+        {
+            window.drop_joins();
+        }
+    }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let waker = lock(&self.feed.state).slots.remove(self.slot);
+        let mut state = lock(&self.feed.state);
+        state.slots.serve(self.slot);
+        let waker = state.slots.remove(self.slot);
+        self.feed.wake_due(state);
         // Not under the lock: dropping a waker may run anything.
         drop(waker);
     }

@@ -34,6 +34,9 @@ const MAX_HEADS: usize = 2048;
 /// How many reads of different topics are under way at once.
 const MAX_READS: usize = 16;
 
+/// For how long something may be held from followers until those who were woken before are polled.
+const MAX_ROUND: Duration = Duration::from_millis(50);
+
 /// The longest pause between attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
@@ -58,6 +61,7 @@ pub(super) async fn run(
 ) {
     let permits = Semaphore::new(MAX_READS);
     let mut reads = FuturesUnordered::new();
+    let mut held = FuturesUnordered::new();
     let watch = watch(&feeds, &*store);
     let rounds = rounds(&feeds, &*store);
     tokio::pin!(watch, rounds);
@@ -73,7 +77,10 @@ pub(super) async fn run(
         drop(strong);
         tokio::select! {
             () = queued.notified() => {}
-            Some(()) = reads.next() => {}
+            Some(read) = reads.next() => {
+                held.extend(read.map(|(feed, waking)| release(feed, waking)));
+            }
+            Some(()) = held.next() => {}
             () = &mut watch => {}
             () = &mut rounds => {}
         }
@@ -207,8 +214,14 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Resu
     timeout(READ_TIMEOUT, answer).await.unwrap_or_else(late)
 }
 
-/// Reads one topic up to its head, however often that takes.
-async fn read(feeds: Weak<Feeds>, feed: Weak<Feed>, store: &dyn DynStore, permits: &Semaphore) {
+/// Reads one topic up to its head, however often that takes. Returns the topic, and since which waking
+/// what was read is held.
+async fn read(
+    feeds: Weak<Feeds>,
+    feed: Weak<Feed>,
+    store: &dyn DynStore,
+    permits: &Semaphore,
+) -> Option<(Weak<Feed>, u32)> {
     let mut outage: Option<Outage> = None;
     if let Some(until) = feed.upgrade().and_then(|feed| feed.waits_until()) {
         sleep_until(until).await;
@@ -229,9 +242,7 @@ async fn read(feeds: Weak<Feeds>, feed: Weak<Feed>, store: &dyn DynStore, permit
             Ok(Progress::Done) => break,
             Err(error) => error,
         };
-        let (Some(feeds), Some(feed)) = (feeds.upgrade(), feed.upgrade()) else {
-            return;
-        };
+        let (feeds, feed) = (feeds.upgrade()?, feed.upgrade()?);
         tracing::warn!(
             topic = feed.topic.as_str(),
             error = &error as &dyn std::error::Error,
@@ -244,10 +255,18 @@ async fn read(feeds: Weak<Feeds>, feed: Weak<Feed>, store: &dyn DynStore, permit
         drop((feeds, feed));
         sleep(outage.pause()).await;
     }
-    if let (Some(feeds), Some(feed)) = (feeds.upgrade(), feed.upgrade())
-        && feed.end_read()
-    {
-        feeds.push_queue(&feed);
+    let (feeds, read) = (feeds.upgrade()?, feed.upgrade()?);
+    if read.end_read() {
+        feeds.push_queue(&read);
+    }
+    Some((feed, read.watch_held()?))
+}
+
+/// Tells followers of what is held, where those who were woken before are not polled.
+async fn release(feed: Weak<Feed>, waking: u32) {
+    sleep(MAX_ROUND).await;
+    if let Some(feed) = feed.upgrade() {
+        feed.release(waking);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     num::NonZeroUsize,
-    pin::pin,
+    ops::Range,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,14 +14,14 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
-use http_body::Body;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
     runtime::Runtime,
     time::{Instant, sleep, timeout},
 };
 use tower_sse::{
-    Event, Hub, LastEventId, Sse, Start, TopicName,
+    Event, Hub, LastEventId, Sse, SseBody, Start, Subscription, TopicName,
     store::{
         Append, Appended, Epoch, EventStore, MemoryStore, Page, Position, Read, ReadFrom,
         StoreError, Wakes,
@@ -196,6 +197,98 @@ async fn a_client_whose_first_events_are_all_kept_back_has_a_position() {
 
     let mut unprimed = secret().without_priming().events();
     assert_eq!(unprimed.next().await.unwrap().data(), "10");
+}
+
+/// Many followers of a topic, polled by hand.
+struct Crowd {
+    bodies: Vec<(Body, Arc<Flag>)>,
+}
+
+type Body = Pin<Box<SseBody<Subscription>>>;
+
+impl Crowd {
+    async fn new(hub: &Hub, size: usize) -> Self {
+        let body = |_| {
+            let subscription = hub.subscribe("topic", LastEventId::Absent);
+            let body = Sse::new(subscription).into_http_response().into_body();
+            (Box::pin(body), Arc::new(Flag::default()))
+        };
+        let mut crowd = Self {
+            bodies: (0..size).map(body).collect(),
+        };
+        // The reader finds the topic first.
+        crowd.poll(0..size);
+        sleep(MILLI).await;
+        crowd.poll(0..size);
+        assert_eq!(crowd.woken(0..size), 0);
+        crowd
+    }
+
+    /// Polls some as a server does, and returns how many events came.
+    fn poll(&mut self, which: Range<usize>) -> usize {
+        let mut events = 0;
+        for (body, flag) in &mut self.bodies[which] {
+            flag.take();
+            let waker = Waker::from(Arc::clone(flag));
+            let cx = &mut Context::from_waker(&waker);
+            while let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+                let frame = frame.unwrap().unwrap().into_data().unwrap();
+                events += data(&frame).iter().filter(|data| *data != "{}").count();
+            }
+        }
+        events
+    }
+
+    /// How many were woken and not polled since.
+    fn woken(&self, which: Range<usize>) -> usize {
+        let woken = self.bodies[which]
+            .iter()
+            .filter(|(_, flag)| flag.is_raised());
+        woken.count()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_served_waits_until_the_others_are() {
+    let hub = Hub::new();
+    let topic = hub.topic("topic").unwrap();
+    let mut crowd = Crowd::new(&hub, 200).await;
+    let publish = async || {
+        topic.publish(&1).await.unwrap();
+        sleep(MILLI).await;
+    };
+    publish().await;
+    assert_eq!(crowd.woken(0..200), 200);
+    assert_eq!(crowd.poll(0..50), 50);
+    publish().await;
+    assert_eq!(crowd.woken(0..50), 0, "they wait, since 150 others do");
+    assert_eq!(crowd.poll(50..100), 100, "both events at once");
+    assert_eq!(crowd.woken(0..100), 0);
+    // A few may be left, and one that goes is no reason to wait.
+    crowd.poll(100..136);
+    assert_eq!(crowd.woken(0..100), 50);
+    assert_eq!(crowd.poll(0..200), 50 + 64 * 2);
+
+    // Those who are not polled hold up the others once, and not for long.
+    publish().await;
+    assert_eq!(crowd.poll(0..50), 50);
+    publish().await;
+    assert_eq!(crowd.woken(0..50), 0);
+    sleep(60 * MILLI).await;
+    assert_eq!(crowd.poll(0..50), 50);
+    for _ in 0..5 {
+        publish().await;
+        assert_eq!(crowd.poll(0..50), 50, "150 others are never polled");
+    }
+
+    // Nor do those who go.
+    crowd.poll(0..200);
+    publish().await;
+    assert_eq!(crowd.poll(0..50), 50);
+    publish().await;
+    assert_eq!(crowd.woken(0..50), 0);
+    crowd.bodies.truncate(100);
+    assert_eq!(crowd.poll(0..50), 50);
 }
 
 #[tokio::test]

@@ -40,6 +40,10 @@ impl Flag {
     pub(crate) fn take(&self) -> bool {
         self.0.swap(false, Ordering::SeqCst)
     }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 type Events = Pin<Box<dyn Stream<Item = Event>>>;
