@@ -18,14 +18,14 @@
 //! | retained, in all | 256 MiB | 1 GiB | the memory of Redis | 1 GiB | the disk |
 //! | connections of a process | | | 2 | 1 | 7 |
 //! | to set on the server | | | `appendonly yes`, `appendfsync always`, `maxmemory-policy noeviction` | JetStream; `sync_interval: always`, or three replicas | nothing: `synchronous_commit` is on |
-//! | appends a second, 1 publisher | @ | @ | @ | @ | @ |
-//! | 64 publishers of one topic | @ | @ | @ | @ | @ |
-//! | publish to deliver, p50 | @ | @ | @ | @ | @ |
-//! | events a second to one who catches up | @ | @ | @ | @ | @ |
+//! | appends a second, 1 publisher | 4,000,000 | 3,100 | 2,700 | 7,400 | 1,700 |
+//! | 64 publishers of one topic | 3,400,000 | 56,000 | 22,000 | 159,000 | 36,000 |
+//! | publish to deliver, p50 | 0.1 ms | 1.0 ms | 1.1 ms | 1.0 ms | 2.2 ms |
+//! | events a second to one who catches up | 13,000,000 | 3,300,000 | 350,000 | 170,000 | 290,000 |
 //!
-//! Limits are defaults, and the exact ones are settings. The figures are of events of 150 bytes on one
-//! machine of two cores and a virtual disk, all in one run, each store as safe as it can be; between
-//! two hubs of one process for what is delivered.
+//! Limits are defaults. The figures are of events of 150 bytes, on one machine of two cores with its
+//! servers and a virtual disk, all in one run, and say what the stores are to each other: Redis with
+//! `appendfsync always`, NATS and Postgres as they come. What is delivered goes from one hub to another.
 //!
 //! To change from one to another changes the line that makes the store; ids of one are told as unknown
 //! by the other. The page of each store says what survives what, and which settings it takes.
