@@ -28,7 +28,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// # }
 /// ```
 ///
-/// In actix-web it is [`tune_actix_socket`](crate::tune_actix_socket). What the system refuses is
+/// In actix-web it is `tune_actix_socket`. What the system refuses is
 /// logged, and the connection goes on without.
 pub fn tune_socket(socket: &TcpStream) {
     if let Err(error) = set_options(socket) {
