@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/metrics.rs"]
+mod metrics;
+
 use std::{
     convert::Infallible,
     fmt,
@@ -28,6 +31,7 @@ use futures_util::{
     FutureExt,
     stream::{self, Stream},
 };
+use metrics::{METRICS, Metrics};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
@@ -47,28 +51,6 @@ enum Update {
     Metrics(Metrics),
 }
 
-#[derive(Serialize)]
-struct Metrics {
-    at: u64,
-    host: &'static str,
-    cpu: f64,
-    memory: u64,
-    requests: u64,
-    errors: u32,
-    state: &'static str,
-    users: [&'static str; 2],
-}
-
-const METRICS: Metrics = Metrics {
-    at: 1_767_225_600_123,
-    host: "web-3.example.org",
-    cpu: 37.5,
-    memory: 4_831_838_208,
-    requests: 1_234_567,
-    errors: 17,
-    state: "degraded",
-    users: ["ada", "bob"],
-};
 static UPDATE: Update = Update::Metrics(METRICS);
 const NAME: &str = "metrics";
 const ID: &str = "01jd2t7q-48213";

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/metrics.rs"]
+mod metrics;
+
 use std::{
     cell::Cell,
     num::NonZeroUsize,
@@ -18,7 +21,7 @@ use divan::{Bencher, black_box, counter::BytesCount};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use memchr::memmem;
-use serde::Serialize;
+use metrics::{METRICS, Metrics};
 use tokio::{
     runtime::{Builder, Runtime},
     task::yield_now,
@@ -35,29 +38,6 @@ fn main() {
         .config_with_args()
         .main();
 }
-
-#[derive(Serialize)]
-struct Metrics {
-    at: u64,
-    host: &'static str,
-    cpu: f64,
-    memory: u64,
-    requests: u64,
-    errors: u32,
-    state: &'static str,
-    users: [&'static str; 2],
-}
-
-const METRICS: Metrics = Metrics {
-    at: 1_767_225_600_123,
-    host: "web-3.example.org",
-    cpu: 37.5,
-    memory: 4_831_838_208,
-    requests: 1_234_567,
-    errors: 17,
-    state: "degraded",
-    users: ["ada", "bob"],
-};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()

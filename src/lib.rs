@@ -70,6 +70,7 @@ mod head;
 mod hub;
 mod last_event_id;
 mod layer;
+mod millis;
 mod socket;
 mod sse;
 pub mod store;

@@ -38,13 +38,6 @@ mod error;
 mod file;
 mod listeners;
 mod memory;
-#[cfg(any(
-    feature = "file",
-    feature = "nats",
-    feature = "postgres",
-    feature = "redis"
-))]
-mod millis;
 #[cfg(feature = "nats")]
 mod nats;
 mod position;

@@ -89,7 +89,8 @@ impl<B> ActixBody<B> {
     where
         B: MessageBody,
     {
-        let connection = Connection::new(Foreign::new(body), settings);
+        let scanner = LineScanner::default();
+        let connection = Connection::new(Foreign { body, scanner }, settings);
         Self {
             kind: Kind::Decorated {
                 body: Box::pin(StreamBody::new(connection)),
@@ -151,15 +152,6 @@ impl<B: MessageBody> Source for Foreign<B> {
 
     fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
         Some(self.project().scanner)
-    }
-}
-
-impl<B> Foreign<B> {
-    fn new(body: B) -> Self {
-        Self {
-            body,
-            scanner: LineScanner::default(),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::ticker::Alarm;
+use crate::millis::millis;
 
 /// An alarm for a connection: set at its first silence, and not touched when something is sent. When
 /// it goes off it is set to where the silence ends, if that is later.
@@ -22,12 +23,9 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     pub(super) fn new(after: Option<Duration>) -> Self {
-        let millis = |after: Duration| {
-            let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000));
-            NonZeroU64::new(millis.unwrap_or(u64::MAX)).unwrap_or(NonZeroU64::MIN)
-        };
+        let after = after.map(millis);
         Self {
-            after: after.map(millis),
+            after: after.map(|after| NonZeroU64::new(after).unwrap_or(NonZeroU64::MIN)),
             last: Instant::now(),
             alarm: None,
         }

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    millis::millis,
     sync::{Arc, Mutex, Weak, lock},
     waker_id::WakerId,
 };
@@ -61,9 +62,7 @@ impl Ticker {
 
     /// The first millisecond that is not before `at`.
     fn millis(&self, at: Instant) -> u64 {
-        let after = at.saturating_duration_since(self.birth);
-        let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000));
-        millis.unwrap_or(u64::MAX).clamp(1, Alarms::LAST)
+        millis(at.saturating_duration_since(self.birth)).clamp(1, Alarms::LAST)
     }
 
     /// When the next alarm goes off.

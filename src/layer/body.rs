@@ -82,7 +82,8 @@ where
 {
     /// Somebody else's event stream.
     pub(super) fn decorated(body: B, settings: Settings) -> Self {
-        let connection = Connection::new(Foreign::new(body), settings);
+        let scanner = LineScanner::default();
+        let connection = Connection::new(Foreign { body, scanner }, settings);
         Self {
             kind: Kind::Decorated {
                 connection: Box::pin(connection),
@@ -168,15 +169,6 @@ where
 
     fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
         Some(self.project().scanner)
-    }
-}
-
-impl<B> Foreign<B> {
-    fn new(body: B) -> Self {
-        Self {
-            body,
-            scanner: LineScanner::default(),
-        }
     }
 }
 

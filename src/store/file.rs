@@ -21,10 +21,10 @@ use super::{
     StoreErrorKind, Wakes,
     error::{damaged, unavailable},
     listeners::Listeners,
-    millis::millis,
     request::Request,
 };
 use crate::{
+    millis::millis,
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };

@@ -17,8 +17,9 @@ use tokio::time::timeout;
 
 use super::{
     Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, StoreError, StoreErrorKind,
-    Wakes, error::unavailable, millis::millis, seen::Seen,
+    Wakes, error::unavailable, seen::Seen,
 };
+use crate::millis::millis;
 use crate::topic_name::TopicName;
 use failure::{Cause, Failure};
 use keys::Keys;

@@ -22,7 +22,7 @@ use crate::{
     topic_name::TopicName,
     waker_id::WakerId,
 };
-use slots::{Held, Slots};
+use slots::Slots;
 
 /// The window of a topic, and those who wait at its end.
 ///
@@ -164,38 +164,32 @@ impl Feed {
             Some(window) => window.push(page),
             None => state.window = Some(Window::new(page.start, self.window_events)),
         }
-        state.slots.pushes = state.slots.pushes.wrapping_add(1);
-        if state.slots.are_served() {
-            self.wake(state);
-        } else if state.slots.held == Held::Nothing {
-            state.slots.held = Held::Something;
-        }
+        state.slots.renew();
+        self.wake_due(state);
     }
 
     /// Returns the waking since which something is held, if nobody watches over that yet.
     pub(super) fn watch_held(&self) -> Option<u32> {
-        let Slots { held, waking, .. } = &mut lock(&self.state).slots;
-        let is_new = *held == Held::Something;
-        is_new.then(|| {
-            *held = Held::Watched;
-            *waking
-        })
+        lock(&self.state).slots.watch()
     }
 
     /// Tells of what is held since a waking, whoever of it is still to be polled.
     pub(super) fn release(&self, waking: u32) {
         let state = lock(&self.state);
-        if state.slots.held == Held::Watched && state.slots.waking == waking {
+        if state.slots.are_behind_since(waking) {
             self.wake(state);
         }
     }
 
     /// Begins anew at `head`: what follows the old tail cannot be read any more.
     pub(super) fn reset(&self, head: Position) {
-        self.change(|state| match &mut state.window {
+        let mut state = lock(&self.state);
+        state.unavailable = false;
+        match &mut state.window {
             Some(window) => window.reset(head),
             None => state.window = Some(Window::new(head, self.window_events)),
-        });
+        }
+        self.tell_all(state);
     }
 
     /// Notes that the store answers again.
@@ -207,42 +201,32 @@ impl Feed {
     pub(super) fn give_up(&self) {
         let mut state = lock(&self.state);
         state.unavailable = true;
-        self.wake_all(state);
+        self.tell_all(state);
     }
 
     /// Wakes all followers without news.
     pub(super) fn stir(&self) {
-        self.wake_all(lock(&self.state));
+        self.tell_all(lock(&self.state));
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = lock(&self.state);
-        state.unavailable = false;
-        change(&mut state);
-        self.wake_all(state);
+    /// Wakes all who wait, now, whatever they have seen.
+    fn tell_all(&self, mut state: MutexGuard<'_, State>) {
+        state.slots.renew();
+        self.wake(state);
     }
 
-    /// Wakes all who wait, if something was held from them for as long as it was to be.
+    /// Wakes those who wait if there is something new, and its time has come.
     fn wake_due(&self, state: MutexGuard<'_, State>) {
-        if state.slots.are_due() {
+        if state.slots.are_behind() && state.slots.are_served() {
             self.wake(state);
         }
     }
 
-    /// Wakes those who wait and have not seen everything.
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        self.wake_armed(state, false);
-    }
-
-    /// Wakes all who wait, whatever they have seen.
-    fn wake_all(&self, state: MutexGuard<'_, State>) {
-        self.wake_armed(state, true);
-    }
-
-    /// After the lock is released: a waker may run anything, this feed included.
-    fn wake_armed(&self, mut state: MutexGuard<'_, State>, all: bool) {
+    /// Wakes those who have not seen everything, after the lock is released: a waker may run anything,
+    /// this feed included.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         self.rounds.fetch_add(1, Ordering::Release);
-        let wakers = state.slots.take_armed(all);
+        let wakers = state.slots.take_armed();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }

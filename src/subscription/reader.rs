@@ -152,12 +152,11 @@ async fn round(feeds: &Weak<Feeds>, store: &dyn DynStore) -> Result<(), StoreErr
         };
         followed.extend(feeds.some(shard).iter().map(Arc::downgrade));
         drop(feeds);
-        while followed.len() >= MAX_HEADS || (shard + 1 == SHARDS && !followed.is_empty()) {
-            let rest = followed.split_off(followed.len().min(MAX_HEADS));
-            compare(&followed, store).await?;
-            followed = rest;
-            yield_now().await;
-        }
+        yield_now().await;
+    }
+    for some in followed.chunks(MAX_HEADS) {
+        compare(some, store).await?;
+        yield_now().await;
     }
     Ok(())
 }
@@ -234,13 +233,18 @@ async fn read(
         let permit = permits.acquire().await;
         let step = in_time(read_page(&feed, store)).await;
         drop(permit);
-        let error = match step {
-            Ok(Progress::More) => {
-                outage = None;
-                continue;
-            }
-            Ok(Progress::Done) => break,
-            Err(error) => error,
+        if let Ok(Progress::Done) = step {
+            break;
+        }
+        if let Some(feed) = feed.upgrade()
+            && let Some(waking) = feed.watch_held()
+        {
+            // What comes next may take as long as the store likes.
+            feed.release(waking);
+        }
+        let Err(error) = step else {
+            outage = None;
+            continue;
         };
         let (feeds, feed) = (feeds.upgrade()?, feed.upgrade()?);
         tracing::warn!(

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::store::millis::unix_millis;
+use crate::millis::unix_millis;
 
 /// Milliseconds of Unix time, the latest that were ever seen.
 ///

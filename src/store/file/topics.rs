@@ -11,7 +11,8 @@ use super::{
     tables::{Tables, jump},
 };
 use crate::{
-    store::{Append, Appended, Epoch, Position, StoreError, error::damaged, millis::millis},
+    millis::millis,
+    store::{Append, Appended, Epoch, Position, StoreError, error::damaged},
     sync::{Arc, Mutex, lock},
     topic_name::TopicName,
 };

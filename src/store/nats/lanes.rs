@@ -17,10 +17,10 @@ use super::{
     message::{self, Links, MOST_RECORDS, encode, offset, packed_size},
 };
 use crate::{
+    millis::millis,
     store::{
         Append, Appended, Epoch, NewRecord, Position, StoreError, StoreErrorKind,
         error::unavailable,
-        millis::millis,
         request::{Answer, Request, refuse},
     },
     sync::{Mutex, lock},

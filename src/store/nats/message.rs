@@ -9,9 +9,8 @@ use bytestring::ByteString;
 
 use crate::{
     event::EventName,
-    store::{
-        Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged, millis::unix_millis,
-    },
+    millis::unix_millis,
+    store::{Epoch, NewRecord, Position, RecordKind, StoreError, error::damaged},
 };
 
 /// The header that makes a message one of ours.

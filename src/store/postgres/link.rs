@@ -9,7 +9,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Socket, types::ToSql};
 
 use super::{failure::Failure, schema::Schema};
-use crate::store::millis::millis;
+use crate::millis::millis;
 
 /// After this long without a sign of life a connection is no more.
 const KEEPALIVE: Duration = Duration::from_secs(10);

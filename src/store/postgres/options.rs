@@ -9,7 +9,8 @@ use super::{
     Limits, PostgresStore, failure::Failure, heads::number, link::Link, schema::Schema, sequencer,
     writer::Writer,
 };
-use crate::store::{StoreError, error::unavailable, millis::millis, seen::Seen};
+use crate::millis::millis;
+use crate::store::{StoreError, error::unavailable, seen::Seen};
 
 /// How many appends wait before whoever comes next waits for a place.
 const QUEUE: usize = 1024;

@@ -11,10 +11,10 @@ use super::{
     link::{Link, Parameters, Session},
 };
 use crate::{
+    millis::millis,
     store::{
         Append, Appended, Position, RecordKind, StoreErrorKind,
         error::damaged,
-        millis::millis,
         request::{Answer, Asker, Request, refuse, with_waiting},
         seen::Seen,
     },

@@ -9,7 +9,8 @@ use super::{
     failure::{Cause, Failure},
     library,
 };
-use crate::store::{StoreError, error::unavailable, millis::millis};
+use crate::millis::millis;
+use crate::store::{StoreError, error::unavailable};
 
 /// The settings of a [`RedisStore`].
 ///

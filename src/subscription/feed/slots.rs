@@ -14,23 +14,15 @@ pub(super) struct Slots {
     free: Vec<u32>,
     /// The slots that have a waker, so that waking visits no other.
     armed: Vec<u32>,
-    /// How often something was pushed, and which waking was the last.
-    pub(super) pushes: u32,
-    pub(super) waking: u32,
+    /// How often there was something new, and how often at the last waking, which that tells from all
+    /// others. Where it is more by now, something is held.
+    news: u32,
+    waking: u32,
     /// How many that were woken then have not been polled since, and how many of them do not matter.
     unserved: usize,
     few: usize,
-    /// Whether something was pushed since, of which nobody was told.
-    pub(super) held: Held,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Held {
-    #[default]
-    Nothing,
-    Something,
-    /// The reader sees to it that it is not held for too long.
-    Watched,
+    /// Whether the reader sees to it that it is not held for too long.
+    watched: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +36,8 @@ enum Slot {
         waker: Waker,
         /// Where `armed` has this slot.
         at: u32,
-        /// How many pushes it has seen.
-        pushes: u32,
+        /// How much of the news it has seen.
+        seen: u32,
     },
 }
 
@@ -96,20 +88,35 @@ impl Slots {
         self.unserved <= self.few
     }
 
-    /// Whether it is time to tell of what is held.
-    pub(super) fn are_due(&self) -> bool {
-        self.held != Held::Nothing && self.are_served()
+    /// Notes that there is something new for all who wait.
+    pub(super) fn renew(&mut self) {
+        self.news = self.news.wrapping_add(1);
+    }
+
+    /// Whether something is held.
+    pub(super) fn are_behind(&self) -> bool {
+        self.news != self.waking
+    }
+
+    /// Returns the waking since which something is held, if nobody watches over that yet.
+    pub(super) fn watch(&mut self) -> Option<u32> {
+        let is_new = self.are_behind() && !self.watched;
+        self.watched |= is_new;
+        is_new.then_some(self.waking)
+    }
+
+    /// Whether something is held since this waking.
+    pub(super) fn are_behind_since(&self, waking: u32) -> bool {
+        self.waking == waking && self.are_behind()
     }
 
     /// Returns the waker that was there, which is not to be dropped under the lock.
     pub(super) fn arm(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
         match &mut self.slots[index(slot)] {
             Slot::Armed {
-                waker: armed,
-                pushes,
-                ..
+                waker: armed, seen, ..
             } => {
-                *pushes = self.pushes;
+                *seen = self.news;
                 let is_other = !armed.will_wake(waker);
                 is_other.then(|| mem::replace(armed, waker.clone()))
             }
@@ -117,7 +124,7 @@ impl Slots {
                 *unarmed = Slot::Armed {
                     waker: waker.clone(),
                     at: number(self.armed.len()),
-                    pushes: self.pushes,
+                    seen: self.news,
                 };
                 self.armed.push(slot);
                 None
@@ -129,16 +136,15 @@ impl Slots {
         self.armed.len() + self.free.len() == self.slots.len()
     }
 
-    /// Takes the wakers, but for those of followers who have seen everything, unless all are meant.
-    pub(super) fn take_armed(&mut self, all: bool) -> Vec<Waker> {
-        // Zero is of no waking.
-        self.waking = self.waking.wrapping_add(1).max(1);
+    /// Takes the wakers of those who have not seen everything.
+    pub(super) fn take_armed(&mut self) -> Vec<Waker> {
+        self.waking = self.news;
+        self.watched = false;
         let mut wakers = Vec::with_capacity(self.armed.len());
         let mut armed = mem::take(&mut self.armed);
         armed.retain(|&slot| {
             let slot = &mut self.slots[index(slot)];
-            let has_seen = |pushes: &u32| *pushes == self.pushes;
-            if !all && matches!(slot, Slot::Armed { pushes, .. } if has_seen(pushes)) {
+            if matches!(slot, Slot::Armed { seen, .. } if *seen == self.news) {
                 return true;
             }
             if let Slot::Armed { waker, .. } = mem::replace(slot, Slot::Woken(self.waking)) {
@@ -152,7 +158,6 @@ impl Slots {
         self.armed = armed;
         self.unserved = wakers.len();
         self.few = FEW.max(self.unserved / PART);
-        self.held = Held::Nothing;
         wakers
     }
 }

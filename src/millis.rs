@@ -1,18 +1,18 @@
-//! Times as the engines keep them: in milliseconds.
+//! Times in milliseconds.
 
 use std::time::Duration;
 #[cfg(any(feature = "file", feature = "nats"))]
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Rounds up, so that nothing goes before its time.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
 /// Rounds down. What is before 1970 is 0.
 #[cfg(any(feature = "file", feature = "nats"))]
-pub(super) fn unix_millis(time: SystemTime) -> u64 {
+pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
