@@ -291,6 +291,59 @@ async fn whoever_was_served_waits_until_the_others_are() {
     assert_eq!(crowd.poll(0..50), 50);
 }
 
+/// Gives out one record at a time, and so many times, before it answers no more.
+#[derive(Clone)]
+struct StallingStore {
+    memory: Arc<MemoryStore>,
+    reads_left: Arc<AtomicUsize>,
+}
+
+impl EventStore for StallingStore {
+    async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
+        self.memory.append(topic, append).await
+    }
+
+    async fn read(
+        &self,
+        topic: &TopicName,
+        from: ReadFrom,
+        _max_bytes: NonZeroUsize,
+    ) -> Result<Read, StoreError> {
+        let less = |left: usize| left.checked_sub(1);
+        let left = &self.reads_left;
+        if left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_err()
+        {
+            return std::future::pending().await;
+        }
+        self.memory.read(topic, from, NonZeroUsize::MIN).await
+    }
+
+    async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
+        self.memory.heads(topics).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_while_the_store_is_waited_for() {
+    let store = StallingStore {
+        memory: Arc::default(),
+        reads_left: Arc::new(AtomicUsize::new(usize::MAX)),
+    };
+    let hub = Hub::with_store(store.clone());
+    let topic = hub.topic("topic").unwrap();
+    let mut crowd = Crowd::new(&hub, 200).await;
+    topic.publish(&1).await.unwrap();
+    sleep(MILLI).await;
+    assert_eq!(crowd.poll(0..50), 50);
+    store.reads_left.store(1, Ordering::SeqCst);
+    topic.publish_all(&[2, 3]).await.unwrap();
+    sleep(MILLI).await;
+    assert_eq!(store.reads_left.load(Ordering::SeqCst), 0);
+    assert_eq!(crowd.woken(0..50), 50, "for the first of two pages");
+}
+
 #[tokio::test]
 async fn a_long_history_lets_others_run() {
     const EVENTS: usize = 20_000;
