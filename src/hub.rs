@@ -8,7 +8,7 @@ use std::{fmt, num::NonZeroUsize, time::Duration};
 use crate::{
     last_event_id::LastEventId,
     store::{EventStore, MemoryStore},
-    subscription::{Feeds, IntoTopicName, InvalidTopics, Subscription, Topics},
+    subscription::{Feeds, IntoTopicName, InvalidTopics, SlowClient, Subscription, Topics},
     sync::Arc,
     topic_name::{InvalidTopicName, TopicName},
 };
@@ -113,6 +113,28 @@ impl Hub {
         window: impl Fn(&TopicName) -> Duration + Send + Sync + 'static,
     ) -> Self {
         self.feeds.set_flush_window(window);
+        self
+    }
+
+    /// Sets what becomes of live clients of a topic that read too slowly; by default they
+    /// [catch up](SlowClient::CatchUp).
+    ///
+    /// `slow_client` is called when the first client of a topic comes. It holds for all clones.
+    ///
+    /// ```
+    /// use tower_sse::{Hub, SlowClient};
+    ///
+    /// let hub = Hub::new().slow_clients(|topic| match topic.as_str() {
+    ///     "prices" => SlowClient::SkipToNewest,
+    ///     _ => SlowClient::CatchUp,
+    /// });
+    /// ```
+    #[must_use]
+    pub fn slow_clients(
+        self,
+        slow_client: impl Fn(&TopicName) -> SlowClient + Send + Sync + 'static,
+    ) -> Self {
+        self.feeds.set_slow_clients(slow_client);
         self
     }
 

@@ -9,6 +9,7 @@ mod interleavings;
 mod positions;
 mod reader;
 mod several;
+mod slow;
 mod topics;
 mod window;
 
@@ -24,7 +25,7 @@ use bytestring::ByteString;
 use futures_core::Stream;
 
 use crate::{
-    event::{ByeReason, Event, EventId, bye, gap, open},
+    event::{Event, EventId, bye, gap, open},
     last_event_id::LastEventId,
     store::Position,
     sync::Arc,
@@ -34,6 +35,7 @@ pub(crate) use feeds::Feeds;
 use follow::{Begin, Follower, Step};
 use positions::Tag;
 use several::Several;
+pub use slow::SlowClient;
 pub(crate) use topics::Topics;
 pub use topics::{IntoTopicName, InvalidTopics};
 
@@ -246,12 +248,12 @@ impl Subscription {
                 let gap = gap(missing, several.then_some(&name));
                 take(self.control(gap, topic, at).of_topic(name));
             }
-            Step::Unavailable(at) => {
+            Step::End(reason, at) => {
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
                     _ => at.map(|at| at.to_string().into()),
                 };
-                let bye = bye(ByeReason::Unavailable);
+                let bye = bye(reason);
                 take(match id {
                     Some(id) => bye.id_text(id),
                     None => bye,

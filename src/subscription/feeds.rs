@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
-use super::{feed::Feed, reader, window::MAX_EVENTS};
+use super::{feed::Feed, reader, slow::SlowClient, window::MAX_EVENTS};
 use crate::{
     store::{DynStore, Wakes},
     sync::{
@@ -43,10 +43,12 @@ pub(crate) struct Feeds {
 struct Settings {
     unavailable_after: Duration,
     window_events: NonZeroUsize,
-    flush_window: Option<std::sync::Arc<FlushWindow>>,
+    flush_window: Option<OfTopic<Duration>>,
+    slow_client: Option<OfTopic<SlowClient>>,
 }
 
-type FlushWindow = dyn Fn(&TopicName) -> Duration + Send + Sync;
+/// A setting that the application makes for each topic.
+type OfTopic<T> = std::sync::Arc<dyn Fn(&TopicName) -> T + Send + Sync>;
 
 impl Feeds {
     pub(crate) fn new(store: Arc<dyn DynStore>) -> Arc<Self> {
@@ -62,6 +64,7 @@ impl Feeds {
                 unavailable_after: Duration::from_secs(30),
                 window_events: MAX_EVENTS,
                 flush_window: None,
+                slow_client: None,
             }),
         })
     }
@@ -81,6 +84,13 @@ impl Feeds {
         lock(&self.settings).flush_window = Some(std::sync::Arc::new(window));
     }
 
+    pub(crate) fn set_slow_clients(
+        &self,
+        slow_client: impl Fn(&TopicName) -> SlowClient + Send + Sync + 'static,
+    ) {
+        lock(&self.settings).slow_client = Some(std::sync::Arc::new(slow_client));
+    }
+
     pub(super) fn unavailable_after(&self) -> Duration {
         lock(&self.settings).unavailable_after
     }
@@ -93,6 +103,12 @@ impl Feeds {
     pub(super) fn flush_window(&self, topic: &TopicName) -> Duration {
         let window = lock(&self.settings).flush_window.clone();
         window.map_or(Duration::ZERO, |window| window(topic))
+    }
+
+    /// What becomes of live clients of `topic` that fall behind.
+    pub(super) fn slow_client(&self, topic: &TopicName) -> SlowClient {
+        let slow_client = lock(&self.settings).slow_client.clone();
+        slow_client.map_or(SlowClient::default(), |of| of(topic))
     }
 
     fn shard(&self, topic: &TopicName) -> &Shard {

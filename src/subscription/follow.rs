@@ -31,6 +31,7 @@
 //! neither hears of it again nor loses anything.
 
 mod catching_up;
+mod step;
 
 use std::{
     collections::VecDeque,
@@ -42,16 +43,17 @@ use super::{
     feeds::Feeds,
     frame::{Frame, write_blocks},
     reader::Outage,
+    slow::SlowClient,
 };
 use crate::{
-    event::{Gap, GapReason},
+    event::{ByeReason, Gap, GapReason},
     store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
     sync::Arc,
     topic_name::TopicName,
 };
-use bytes::Bytes;
 
 use catching_up::{Catching, CatchingUp};
+pub(super) use step::{Begin, Resume, Step};
 
 /// How many answers of the store are worked through in one poll.
 const MAX_TURNS: usize = 32;
@@ -59,38 +61,6 @@ const MAX_TURNS: usize = 32;
 /// How many pages of history are sent before others run. A server asks for more until nothing is left
 /// at the moment, and would send megabytes in one go.
 const MAX_PAGES: u8 = 4;
-
-/// Where a follower begins that has no position to resume from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Begin {
-    /// At the head: that of when the topic was subscribed to, if it was known, or the one that the
-    /// reader finds.
-    Live,
-    Newest(u32),
-    Oldest,
-}
-
-/// What a follower resumes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Resume {
-    Nothing,
-    After(Position),
-    /// There was an id, but none of ours.
-    Unusable,
-}
-
-/// One step of a follower.
-#[derive(Debug)]
-pub(super) enum Step {
-    Open(Position),
-    Gap(Gap, Position),
-    /// Blocks of events.
-    Joined(Bytes),
-    /// Records, and the cursor behind them, whose epoch is theirs.
-    Frames(Vec<Frame>, Position),
-    /// The store has not answered for too long; the cursor is where the client was.
-    Unavailable(Option<Position>),
-}
 
 /// Follows one topic.
 #[derive(Debug)]
@@ -109,6 +79,11 @@ pub(super) struct Follower {
     settled: bool,
     /// Whether the store has said that nothing follows the cursor.
     at_head: bool,
+    /// Whether the client was sent everything once, so that what it has to wait for from now on is its
+    /// own slowness.
+    live: bool,
+    /// Whether the stream ends behind the gap.
+    leaves: bool,
     /// Whether the last poll found nothing in the window and nothing else to do.
     waits: bool,
     /// How many pages of history were sent since others could run.
@@ -139,6 +114,8 @@ impl Follower {
             primes: matches!(resume, Resume::Nothing),
             settled: false,
             at_head: false,
+            live: false,
+            leaves: false,
             waits: false,
             pages: 0,
             ended: false,
@@ -245,7 +222,7 @@ impl Follower {
         self.cursor = self.listener.feed.tail();
         match self.cursor {
             Some(_) => Poll::Ready(None),
-            None if unavailable => Poll::Ready(Some(self.end_unavailable())),
+            None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
             None => Poll::Pending,
         }
     }
@@ -259,6 +236,9 @@ impl Follower {
         if self.gap.is_some() {
             return Poll::Ready(self.take_announcement(cursor));
         }
+        if self.leaves {
+            return Poll::Ready(Some(self.end(ByeReason::Lagged)));
+        }
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
             Polled::Joined(blocks, to) => {
                 self.moved(to, !blocks.is_empty());
@@ -268,6 +248,7 @@ impl Follower {
                 self.moved(to, frames.iter().any(Frame::is_event));
                 Poll::Ready(Some(Step::Frames(frames, to)))
             }
+            Polled::Passed { newest, missed } => self.fall_behind(cursor, newest, missed),
             Polled::Elsewhere => self.ask(cursor),
             Polled::NotYet { .. } if !self.at_head => self.ask(cursor),
             // Further than the window, which may be late; or further than the log, which only the
@@ -277,9 +258,10 @@ impl Follower {
                 self.ask(cursor)
             }
             Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
+                self.live = true;
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
-                    None if unavailable => Poll::Ready(Some(self.end_unavailable())),
+                    None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
                     None => Poll::Pending,
                 }
             }
@@ -288,6 +270,27 @@ impl Follower {
 
     fn ask(&mut self, cursor: Position) -> Poll<Option<Step>> {
         self.read(ReadFrom::After(cursor));
+        Poll::Ready(None)
+    }
+
+    /// What follows the cursor was in the window while the client did not take it.
+    ///
+    /// A client that is disconnected keeps the position behind the gap. Had it that before the gap, it
+    /// would be sent on its return what it was told that it misses, after it has made up for that by
+    /// itself; and its return would cost the reads that the policy is to save.
+    fn fall_behind(
+        &mut self,
+        cursor: Position,
+        newest: Position,
+        missed: Option<u64>,
+    ) -> Poll<Option<Step>> {
+        match self.listener.feed.slow_client {
+            _ if !self.live => return self.ask(cursor),
+            SlowClient::CatchUp => return self.ask(cursor),
+            SlowClient::SkipToNewest => {}
+            SlowClient::Disconnect => self.leaves = true,
+        }
+        self.gap(GapReason::Lagged, missed, newest);
         Poll::Ready(None)
     }
 
@@ -336,6 +339,7 @@ impl Follower {
         match answer {
             Read::Page(page) => self.take_page(page),
             Read::Evicted(evicted) => {
+                self.live = false;
                 if self.settled {
                     let skipped = evicted
                         .middle
@@ -431,6 +435,7 @@ impl Follower {
         self.gap = Some(Box::new(Gap::new(reason, None)));
         self.settled = true;
         self.at_head = false;
+        self.live = false;
         self.begin_anew(Some(head));
     }
 
@@ -454,15 +459,15 @@ impl Follower {
         let catching_up = self.catching_up.as_deref_mut()?;
         let outage = catching_up.outage.get_or_insert_with(Outage::new);
         if outage.is_over(limit) {
-            return Some(self.end_unavailable());
+            return Some(self.end(ByeReason::Unavailable));
         }
         catching_up.step = Catching::Pausing(from, Box::pin(tokio::time::sleep(outage.pause())));
         None
     }
 
-    fn end_unavailable(&mut self) -> Step {
+    fn end(&mut self, reason: ByeReason) -> Step {
         self.ended = true;
         self.catching_up = None;
-        Step::Unavailable(self.cursor)
+        Step::End(reason, self.cursor)
     }
 }

@@ -62,9 +62,9 @@ impl Several {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(unavailable) = ready!(self.poll_begin(cx)) {
+        if let Some(end) = ready!(self.poll_begin(cx)) {
             self.end();
-            return Poll::Ready(Some(unavailable));
+            return Poll::Ready(Some(end));
         }
         loop {
             let Poll::Ready(step) = self.following.poll_next_unpin(cx) else {
@@ -83,7 +83,7 @@ impl Several {
                     }
                     continue;
                 }
-                Some((_, Step::Unavailable(_))) | None => self.end(),
+                Some((_, Step::End(..))) | None => self.end(),
                 Some(_) => self.priming = Priming::Done,
             }
             return Poll::Ready(step);

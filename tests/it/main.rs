@@ -18,6 +18,7 @@ mod memory;
 mod resume;
 mod servers;
 mod several;
+mod slow;
 mod story;
 mod tidy;
 mod whatwg;
