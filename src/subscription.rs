@@ -1,5 +1,6 @@
 //! Following a topic.
 
+mod budget;
 mod feed;
 mod feeds;
 mod follow;
@@ -31,6 +32,7 @@ use crate::{
     sync::Arc,
     topic_name::TopicName,
 };
+use budget::{Out, piece};
 pub(crate) use feeds::Feeds;
 use follow::{Begin, Follower, Step};
 use positions::Tag;
@@ -186,6 +188,7 @@ impl Subscription {
         Events {
             subscription: self,
             ready: VecDeque::new(),
+            out: None,
         }
     }
 
@@ -198,13 +201,14 @@ impl Subscription {
             };
             let blocks = match (step, &mut self.following) {
                 (Step::Joined(blocks), _) => blocks,
-                (Step::Frames(frames, to), Following::Several(several)) if joined => {
-                    several.blocks(topic, &frames, to)
+                (Step::Frames(frames, to, out), Following::Several(several)) if joined => {
+                    piece(several.blocks(topic, &frames, to), out)
                 }
                 (step, _) => {
+                    let out = step.out();
                     let mut blocks = Vec::new();
                     self.on_step(topic, step, |event| event.block().write(&mut blocks));
-                    blocks.into()
+                    piece(blocks, out)
                 }
             };
             if !blocks.is_empty() {
@@ -259,7 +263,7 @@ impl Subscription {
                     None => bye,
                 });
             }
-            Step::Frames(frames, to) => {
+            Step::Frames(frames, to, _) => {
                 for frame in frames.iter().filter(|frame| frame.is_event()) {
                     let id = self.id(topic, Position::new(to.epoch(), frame.offset));
                     let event = frame.event(&name, id);
@@ -369,6 +373,8 @@ impl fmt::Debug for Subscription {
 struct Events {
     subscription: Subscription,
     ready: VecDeque<Event>,
+    /// What counts of those until all are given out.
+    out: Option<Arc<Out>>,
 }
 
 impl Stream for Events {
@@ -378,13 +384,18 @@ impl Stream for Events {
         let Self {
             subscription,
             ready,
+            out,
         } = self.get_mut();
         loop {
             if let Some(event) = ready.pop_front() {
+                if ready.is_empty() {
+                    *out = None;
+                }
                 return Poll::Ready(Some(event));
             }
             match ready!(subscription.poll_step(cx, false)) {
                 Some((topic, step)) => {
+                    *out = step.out();
                     subscription.on_step(topic, step, |event| ready.push_back(event));
                 }
                 None => return Poll::Ready(None),

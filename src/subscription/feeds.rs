@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
-use super::{feed::Feed, reader, slow::SlowClient, window::MAX_EVENTS};
+use super::{budget::Budget, feed::Feed, reader, slow::SlowClient, window::MAX_EVENTS};
 use crate::{
     store::{DynStore, Wakes},
     sync::{
@@ -24,6 +24,10 @@ use crate::{
 /// In how many parts the feeds are locked, so that going through all of them holds up nobody who
 /// publishes.
 pub(super) const SHARDS: usize = 64;
+
+/// What those who catch up may read at once, unless the application says otherwise.
+const REPLAY_READS: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+const REPLAY_BYTES: NonZeroUsize = NonZeroUsize::new(32 * 1024 * 1024).expect("not zero");
 
 type Shard = Mutex<HashMap<TopicName, Weak<Feed>>>;
 
@@ -41,6 +45,7 @@ pub(crate) struct Feeds {
 }
 
 struct Settings {
+    budget: Arc<Budget>,
     unavailable_after: Duration,
     window_events: NonZeroUsize,
     flush_window: Option<OfTopic<Duration>>,
@@ -61,6 +66,7 @@ impl Feeds {
             reader_runs: AtomicBool::new(false),
             reader: Mutex::default(),
             settings: Mutex::new(Settings {
+                budget: Budget::new(REPLAY_READS, REPLAY_BYTES),
                 unavailable_after: Duration::from_secs(30),
                 window_events: MAX_EVENTS,
                 flush_window: None,
@@ -89,6 +95,14 @@ impl Feeds {
         slow_client: impl Fn(&TopicName) -> SlowClient + Send + Sync + 'static,
     ) {
         lock(&self.settings).slow_client = Some(std::sync::Arc::new(slow_client));
+    }
+
+    pub(crate) fn set_replay_budget(&self, reads: NonZeroUsize, bytes: NonZeroUsize) {
+        lock(&self.settings).budget = Budget::new(reads, bytes);
+    }
+
+    pub(super) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&lock(&self.settings).budget)
     }
 
     pub(super) fn unavailable_after(&self) -> Duration {
@@ -260,6 +274,8 @@ impl Drop for Feeds {
 
 impl fmt::Debug for Feeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feeds").finish_non_exhaustive()
+        f.debug_struct("Feeds")
+            .field("replays", &self.budget())
+            .finish_non_exhaustive()
     }
 }

@@ -31,23 +31,20 @@
 //! neither hears of it again nor loses anything.
 
 mod catching_up;
+mod history;
 mod step;
 
-use std::{
-    collections::VecDeque,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use super::{
     feed::{Listener, Polled},
     feeds::Feeds,
-    frame::{Frame, write_blocks},
-    reader::Outage,
+    frame::Frame,
     slow::SlowClient,
 };
 use crate::{
     event::{ByeReason, Gap, GapReason},
-    store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
+    store::{Position, ReadFrom},
     sync::Arc,
     topic_name::TopicName,
 };
@@ -200,6 +197,10 @@ impl Follower {
             },
             Some(Catching::Reading(reading)) => {
                 let (from, answer) = ready!(reading.poll(cx));
+                let Some(answer) = answer else {
+                    self.read(from);
+                    return Poll::Ready(None);
+                };
                 Poll::Ready(self.take_answer(from, answer))
             }
             Some(Catching::Pausing(from, pause)) => {
@@ -246,19 +247,22 @@ impl Follower {
             }
             Polled::Frames(frames, to) => {
                 self.moved(to, frames.iter().any(Frame::is_event));
-                Poll::Ready(Some(Step::Frames(frames, to)))
+                Poll::Ready(Some(Step::Frames(frames, to, None)))
             }
             Polled::Passed { newest, missed } => self.fall_behind(cursor, newest, missed),
             Polled::Elsewhere => self.ask(cursor),
-            Polled::NotYet { .. } if !self.at_head => self.ask(cursor),
+            // The reader, which has no part in the budget, finds out sooner than one who has to wait.
+            Polled::NotYet { .. } if !self.at_head && !self.feeds().budget().is_busy() => {
+                self.ask(cursor)
+            }
             // Further than the window, which may be late; or further than the log, which only the
             // store can tell.
             Polled::AtEnd { beyond: true, .. } if !self.at_head => {
                 self.feeds().read_soon(&self.listener.feed);
                 self.ask(cursor)
             }
-            Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
-                self.live = true;
+            polled @ (Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable }) => {
+                self.live |= self.at_head || matches!(polled, Polled::AtEnd { .. });
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
                     None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
@@ -316,112 +320,6 @@ impl Follower {
         primes.then_some(Step::Open(cursor))
     }
 
-    fn read(&mut self, from: ReadFrom) {
-        let store = Arc::clone(&self.feeds().store);
-        self.catch_up(Catching::read(store, self.topic().clone(), from));
-    }
-
-    fn catch_up(&mut self, step: Catching) {
-        match &mut self.catching_up {
-            Some(catching_up) => catching_up.step = step,
-            none => {
-                *none = Some(Box::new(CatchingUp { step, outage: None }));
-            }
-        }
-    }
-
-    fn take_answer(&mut self, from: ReadFrom, answer: Result<Read, StoreError>) -> Option<Step> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return self.fail(from, &error),
-        };
-        self.catching_up = None;
-        match answer {
-            Read::Page(page) => self.take_page(page),
-            Read::Evicted(evicted) => {
-                self.live = false;
-                if self.settled {
-                    let skipped = evicted
-                        .middle
-                        .offset()
-                        .saturating_sub(evicted.oldest.offset());
-                    let missed = evicted.missed.map(|missed| missed + skipped);
-                    self.gap(GapReason::Lagged, missed, evicted.middle);
-                } else {
-                    self.gap(GapReason::Evicted, evicted.missed, evicted.oldest);
-                }
-            }
-            Read::UnknownEpoch(head) => self.lose_log(GapReason::Unknown, head),
-            Read::Ahead(head) => self.lose_log(GapReason::Ahead, head),
-        }
-        None
-    }
-
-    fn take_page(&mut self, page: Page) {
-        let cursor = match self.cursor {
-            Some(cursor) if cursor.epoch() == page.start.epoch() => cursor,
-            // A new client, or one that came before the log: the store says where that is.
-            _ => page.start,
-        };
-        self.cursor = Some(cursor);
-        self.at_head = page.records.is_empty();
-        if !self.at_head {
-            let mut records = VecDeque::from(page.records);
-            // A store that answers late may send what is known already.
-            while records
-                .front()
-                .is_some_and(|record| record.offset() <= cursor.offset())
-            {
-                records.pop_front();
-            }
-            self.catch_up(Catching::Paging(records));
-        }
-    }
-
-    fn page(&mut self) -> Option<&mut VecDeque<Record>> {
-        self.catching_up.as_deref_mut()?.page()
-    }
-
-    /// Delivers what follows the cursor of the page that was read.
-    fn take_records(&mut self, joined: bool) -> Option<Step> {
-        let cursor = self.cursor?;
-        let Some(next) = self.page()?.front() else {
-            self.catching_up = None;
-            return None;
-        };
-        let previous = next.previous_offset();
-        if previous != cursor.offset() {
-            self.gap(
-                GapReason::Lost,
-                None,
-                Position::new(cursor.epoch(), previous),
-            );
-        }
-        if let (Some(_), Some(cursor)) = (&self.gap, self.cursor) {
-            return self.take_announcement(cursor);
-        }
-        let records = self.page()?;
-        let mut end = cursor.offset();
-        let follows = |record: &&Record| {
-            let follows = record.previous_offset() == end;
-            end = record.offset();
-            follows
-        };
-        let len = records.iter().take_while(follows).count();
-        let run: Vec<Record> = records.drain(..len).collect();
-        let to = Position::new(cursor.epoch(), run.last()?.offset());
-        let is_event = |record: &Record| record.content().kind() == RecordKind::Event;
-        self.pages = self.pages.saturating_add(1);
-        self.moved(to, run.iter().any(is_event));
-        if joined {
-            let mut blocks = Vec::new();
-            write_blocks(&mut blocks, to.epoch(), &run);
-            return (!blocks.is_empty()).then(|| Step::Joined(blocks.into()));
-        }
-        let frames = run.iter().map(|record| Frame::new(to.epoch(), record));
-        Some(Step::Frames(frames.collect(), to))
-    }
-
     /// Goes on at `position`, behind what is missing.
     fn gap(&mut self, reason: GapReason, missed: Option<u64>, position: Position) {
         self.gap = Some(Box::new(Gap::new(reason, missed)));
@@ -447,22 +345,6 @@ impl Follower {
             Begin::Newest(events) => self.read(ReadFrom::Newest(events.into())),
             Begin::Oldest => self.read(ReadFrom::Oldest),
         }
-    }
-
-    fn fail(&mut self, from: ReadFrom, error: &StoreError) -> Option<Step> {
-        tracing::warn!(
-            topic = self.topic().as_str(),
-            error = error as &dyn std::error::Error,
-            "history could not be read",
-        );
-        let limit = self.feeds().unavailable_after();
-        let catching_up = self.catching_up.as_deref_mut()?;
-        let outage = catching_up.outage.get_or_insert_with(Outage::new);
-        if outage.is_over(limit) {
-            return Some(self.end(ByeReason::Unavailable));
-        }
-        catching_up.step = Catching::Pausing(from, Box::pin(tokio::time::sleep(outage.pause())));
-        None
     }
 
     fn end(&mut self, reason: ByeReason) -> Step {

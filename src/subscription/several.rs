@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use futures_core::Stream;
 use futures_util::stream::{SelectAll, StreamExt};
@@ -138,14 +137,14 @@ impl Several {
     }
 
     /// The blocks of records, each with the id of its place.
-    pub(super) fn blocks(&mut self, topic: usize, frames: &[Frame], to: Position) -> Bytes {
+    pub(super) fn blocks(&mut self, topic: usize, frames: &[Frame], to: Position) -> Vec<u8> {
         let mut blocks = Vec::new();
         for frame in frames.iter().filter(|frame| frame.is_event()) {
             let id = self.id(topic, Position::new(to.epoch(), frame.offset));
             frame.write_with_id(&mut blocks, &id);
         }
         self.moved(topic, to);
-        blocks.into()
+        blocks
     }
 
     /// The id of the place where the client is, if it has one.

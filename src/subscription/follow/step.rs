@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::{
     event::{ByeReason, Gap},
     store::Position,
-    subscription::frame::Frame,
+    subscription::{budget::Out, frame::Frame},
+    sync::Arc,
 };
 
 /// Where a follower begins that has no position to resume from.
@@ -34,8 +35,19 @@ pub(in crate::subscription) enum Step {
     Gap(Gap, Position),
     /// Blocks of events.
     Joined(Bytes),
-    /// Records, and the cursor behind them, whose epoch is theirs.
-    Frames(Vec<Frame>, Position),
+    /// Records, and the cursor behind them, whose epoch is theirs; and what counts of them until it is
+    /// dropped.
+    Frames(Vec<Frame>, Position, Option<Arc<Out>>),
     /// The stream ends, and this is where the client is.
     End(ByeReason, Option<Position>),
+}
+
+impl Step {
+    /// What counts of it until it is dropped.
+    pub(in crate::subscription) fn out(&self) -> Option<Arc<Out>> {
+        match self {
+            Self::Frames(_, _, out) => out.clone(),
+            _ => None,
+        }
+    }
 }
