@@ -1,5 +1,6 @@
 //! Following a topic.
 
+mod budget;
 mod feed;
 mod feeds;
 mod follow;
@@ -9,6 +10,7 @@ mod interleavings;
 mod positions;
 mod reader;
 mod several;
+mod slow;
 mod topics;
 mod window;
 
@@ -24,16 +26,18 @@ use bytestring::ByteString;
 use futures_core::Stream;
 
 use crate::{
-    event::{ByeReason, Event, EventId, bye, gap, open},
+    event::{Event, EventId, bye, gap, open},
     last_event_id::LastEventId,
     store::Position,
     sync::Arc,
     topic_name::TopicName,
 };
+use budget::{Out, piece};
 pub(crate) use feeds::Feeds;
 use follow::{Begin, Follower, Step};
 use positions::Tag;
 use several::Several;
+pub use slow::SlowClient;
 pub(crate) use topics::Topics;
 pub use topics::{IntoTopicName, InvalidTopics};
 
@@ -184,6 +188,7 @@ impl Subscription {
         Events {
             subscription: self,
             ready: VecDeque::new(),
+            out: None,
         }
     }
 
@@ -196,13 +201,14 @@ impl Subscription {
             };
             let blocks = match (step, &mut self.following) {
                 (Step::Joined(blocks), _) => blocks,
-                (Step::Frames(frames, to), Following::Several(several)) if joined => {
-                    several.blocks(topic, &frames, to)
+                (Step::Frames(frames, to, out), Following::Several(several)) if joined => {
+                    piece(several.blocks(topic, &frames, to), out)
                 }
                 (step, _) => {
+                    let out = step.out();
                     let mut blocks = Vec::new();
                     self.on_step(topic, step, |event| event.block().write(&mut blocks));
-                    blocks.into()
+                    piece(blocks, out)
                 }
             };
             if !blocks.is_empty() {
@@ -255,18 +261,18 @@ impl Subscription {
                 let gap = gap(missing, several.then_some(&name));
                 take(self.control(gap, topic, at).of_topic(name));
             }
-            Step::Unavailable(at) => {
+            Step::End(reason, at) => {
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
                     _ => at.map(|at| at.to_string().into()),
                 };
-                let bye = bye(ByeReason::Unavailable);
+                let bye = bye(reason);
                 take(match id {
                     Some(id) => bye.id_text(id),
                     None => bye,
                 });
             }
-            Step::Frames(frames, to) => {
+            Step::Frames(frames, to, _) => {
                 for frame in frames.iter().filter(|frame| frame.is_event()) {
                     let id = self.id(topic, Position::new(to.epoch(), frame.offset));
                     let event = frame.event(&name, id);
@@ -376,6 +382,8 @@ impl fmt::Debug for Subscription {
 struct Events {
     subscription: Subscription,
     ready: VecDeque<Event>,
+    /// What counts of those until all are given out.
+    out: Option<Arc<Out>>,
 }
 
 impl Stream for Events {
@@ -385,13 +393,18 @@ impl Stream for Events {
         let Self {
             subscription,
             ready,
+            out,
         } = self.get_mut();
         loop {
             if let Some(event) = ready.pop_front() {
+                if ready.is_empty() {
+                    *out = None;
+                }
                 return Poll::Ready(Some(event));
             }
             match ready!(subscription.poll_step(cx, false)) {
                 Some((topic, step)) => {
+                    *out = step.out();
                     subscription.on_step(topic, step, |event| ready.push_back(event));
                 }
                 None => return Poll::Ready(None),

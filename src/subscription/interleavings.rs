@@ -105,7 +105,7 @@ fn follow(mut follower: Follower, start: Position, end: u64) {
                 );
                 cursor = Some(at);
             }
-            Step::Frames(frames, to) => {
+            Step::Frames(frames, to, _) => {
                 for frame in frames {
                     let id = Position::new(to.epoch(), frame.offset);
                     if let Some(cursor) = cursor {
