@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{topic_name::TopicName, wire::Block};
 
-pub(crate) use control::{ByeReason, bye, gap, open};
+pub(crate) use control::{ByeReason, HEARTBEAT, bye, gap, open};
 pub use control::{Gap, GapReason};
 pub use decode::DecodeError;
 pub use encode::EncodeError;

@@ -70,7 +70,9 @@ mod head;
 mod hub;
 mod last_event_id;
 mod layer;
+mod meter;
 mod millis;
+mod sent;
 mod socket;
 mod sse;
 pub mod store;
@@ -87,10 +89,10 @@ pub use event::{
 };
 pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
-pub use last_event_id::LastEventId;
+pub use last_event_id::{LastEventId, ResumeOutcome};
 pub use layer::{
-    Authorize, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture, Revocations,
-    SseLayer, SseService,
+    Authorize, Closed, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture,
+    Revocations, SseLayer, SseService,
 };
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};

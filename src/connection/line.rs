@@ -1,7 +1,6 @@
 //! One open stream, to its body and to whoever may end it.
 
 use std::{
-    error::Error,
     fmt, mem,
     sync::{
         Arc,
@@ -17,14 +16,17 @@ use tokio::time::Instant;
 use super::{
     BoxError, Source, StreamFailed,
     attended::Attended,
-    caught::{caught, drop_caught},
     decorate::decorate,
     end::{End, EndReason, Ends},
     flush::Flush,
     pace::Pace,
     terms::{Companion, Terms},
+    watched::Watched,
 };
-use crate::{event::bye, wire::COMMENT_LINE};
+use crate::{
+    event::{HEARTBEAT, bye},
+    wire::COMMENT_LINE,
+};
 
 /// One open stream.
 ///
@@ -34,6 +36,8 @@ use crate::{event::bye, wire::COMMENT_LINE};
 pub(super) struct Line<S> {
     state: Attended<State<S>>,
     ends: Ends,
+    /// Whether a layer has set how it goes.
+    joined: AtomicBool,
     /// Whether the last byte is out.
     has_ended: AtomicBool,
 }
@@ -45,13 +49,23 @@ struct State<S> {
     pace: Pace,
     /// Is sent with the first event.
     retry: Option<Duration>,
-    /// Whether a layer has set all this.
-    joined: bool,
     /// Whether the bytes are no text to add to.
     opaque: bool,
+    heartbeat_event: bool,
+    /// Why the stream is over, until that is told.
+    over: Option<EndReason>,
     /// Who polls the body, while the server waits for us.
     task: Option<Waker>,
     companions: Vec<Box<dyn Companion>>,
+    watched: Watched,
+}
+
+/// What is left of a stream that is over. It is told of, and then given back, without a lock, since
+/// both run code of users.
+struct Over {
+    reason: EndReason,
+    companions: Vec<Box<dyn Companion>>,
+    watched: Watched,
 }
 
 enum Phase {
@@ -73,20 +87,31 @@ impl<S: Source + Send + 'static> Line<S> {
             phase: Phase::Opening,
             pace: Pace::new(),
             retry: None,
-            joined: false,
             opaque: false,
+            heartbeat_event: false,
+            over: None,
             task: None,
             companions: Vec::new(),
+            watched: Watched::default(),
         };
         Arc::new(Self {
             state: Attended::new(state),
             ends: Ends::default(),
+            joined: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
         })
     }
 
     fn with<R>(self: &Arc<Self>, work: impl FnOnce(&mut State<S>) -> R) -> R {
-        self.state.with(work, |state| state.called(self))
+        let work = |state: &mut State<S>| {
+            let done = work(state);
+            (done, state.take_over())
+        };
+        let (done, over) = self.state.with(work, |state| state.answer(self));
+        if let Some(over) = over {
+            over.tell();
+        }
+        done
     }
 
     fn waker(self: &Arc<Self>) -> Waker {
@@ -101,7 +126,7 @@ impl<S: Source + Send + 'static> Wake for Line<S> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.state.call(|state| state.called(self));
+        self.state.call(|state| state.answer(self));
     }
 }
 
@@ -111,6 +136,9 @@ pub(super) trait Control: Send + Sync {
 
     /// Whether the last byte is out.
     fn has_ended(&self) -> bool;
+
+    /// Whether a layer has set how it goes.
+    fn is_joined(&self) -> bool;
 
     /// Ends the stream, for its body is dropped.
     fn leave(&self);
@@ -124,11 +152,19 @@ pub(super) trait Control: Send + Sync {
 
 impl<S: Source + Send + 'static> Control for Line<S> {
     fn poll(self: Arc<Self>, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
-        self.with(|state| state.poll(&self, cx, write_buffer))
+        self.with(|state| {
+            let polled = state.poll(&self, cx, write_buffer);
+            state.count(&polled);
+            polled
+        })
     }
 
     fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
+    }
+
+    fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
     }
 
     fn leave(&self) {
@@ -137,23 +173,32 @@ impl<S: Source + Send + 'static> Control for Line<S> {
             state.pace.stop();
             state.phase = Phase::Ended;
             state.task = None;
+            state.take_over()
         };
-        self.state.with(leave, |_| None);
+        let over = self.state.with(leave, |_| || ());
+        if let Some(over) = over {
+            over.tell();
+        }
     }
 
     fn join(self: Arc<Self>, terms: Terms) {
         let Terms {
             decoration,
             companions,
+            watch,
         } = terms;
         self.ends.attend(|| self.waker());
         self.with(|state| {
-            if !mem::replace(&mut state.joined, true) {
+            if !self.joined.swap(true, Ordering::Relaxed) {
+                state.heartbeat_event = decoration.heartbeat_event;
                 state.retry = decoration.retry;
                 state.opaque = decoration.opaque;
                 state.pace.set(decoration.heartbeat, decoration.write_stall);
             }
             state.companions.extend(companions);
+            if state.source.is_some() {
+                state.watched.join(watch);
+            }
             // Now, since a server may never ask for the body of a client that takes nothing.
             state.keep(&self);
         });
@@ -189,8 +234,7 @@ impl<S: Source + Send + 'static> State<S> {
                         }
                     }
                     Poll::Ready(Some(Err(error))) => {
-                        let error = &*error as &dyn Error;
-                        tracing::error!(error, "event stream has failed");
+                        self.watched.fail(&*error);
                         self.over(&line.ends, EndReason::Failed);
                         self.phase = Phase::Failing(Box::new(Flush::Begin));
                     }
@@ -199,7 +243,8 @@ impl<S: Source + Send + 'static> State<S> {
                         self.phase = Phase::Ended;
                     }
                     Poll::Pending if self.beats() => {
-                        return self.hand(line, Bytes::from_static(COMMENT_LINE));
+                        let heartbeat = self.heartbeat();
+                        return self.hand(line, heartbeat);
                     }
                     Poll::Pending => {
                         self.wait(cx);
@@ -235,7 +280,21 @@ impl<S: Source + Send + 'static> State<S> {
         }
     }
 
-    /// Answers a call of the clock. Returns whom to wake.
+    /// Answers a call of the clock. Returns what is left to do without the lock.
+    fn answer(&mut self, line: &Arc<Line<S>>) -> impl FnOnce() + use<S> {
+        let task = self.called(line);
+        let over = self.take_over();
+        move || {
+            if let Some(task) = task {
+                task.wake();
+            }
+            if let Some(over) = over {
+                over.tell();
+            }
+        }
+    }
+
+    /// Returns whom to wake.
     fn called(&mut self, line: &Arc<Line<S>>) -> Option<Waker> {
         if self
             .source
@@ -252,6 +311,7 @@ impl<S: Source + Send + 'static> State<S> {
                 return self.task.take();
             }
         }
+        self.watched.tell_counts();
         let now = Instant::now();
         if let Some(due) = self.dues().filter(|due| *due > now).min() {
             self.pace.keep(due, || line.waker());
@@ -278,12 +338,29 @@ impl<S: Source + Send + 'static> State<S> {
         }
     }
 
-    /// The stream is over: all of it but its last bytes is given back.
-    fn over(&mut self, ends: &Ends, _reason: EndReason) {
+    /// The stream is over: its source is dropped, and all else but its last bytes is ready to be given
+    /// back.
+    fn over(&mut self, ends: &Ends, reason: EndReason) {
         if let Some(source) = self.source.take() {
-            drop_caught(source);
-            self.companions = Vec::new();
+            self.watched.drop(source);
+            self.over = Some(reason);
             ends.close();
+        }
+    }
+
+    fn take_over(&mut self) -> Option<Over> {
+        let reason = self.over.take()?;
+        Some(Over {
+            reason,
+            companions: mem::take(&mut self.companions),
+            watched: self.watched.take(),
+        })
+    }
+
+    /// Counts what the stream has sent before it was over.
+    fn count(&mut self, polled: &Polled) {
+        if let (Some(_), Poll::Ready(Some(Ok(bytes)))) = (&self.source, polled) {
+            self.watched.hand(bytes.len());
         }
     }
 
@@ -337,7 +414,7 @@ impl<S: Source + Send + 'static> State<S> {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         match &mut self.source {
-            Some(source) => caught(|| source.poll_bytes(cx)),
+            Some(source) => self.watched.poll(source, cx),
             None => Poll::Ready(None),
         }
     }
@@ -347,7 +424,12 @@ impl<S: Source + Send + 'static> State<S> {
             return bytes;
         }
         let scanner = self.source.as_mut().and_then(S::scanner);
-        decorate(bytes, scanner, &mut self.retry)
+        let is_foreign = scanner.is_some();
+        let bytes = decorate(bytes, scanner, &mut self.retry);
+        if is_foreign {
+            self.watched.pass_on(&bytes);
+        }
+        bytes
     }
 
     fn hand(&mut self, line: &Arc<Line<S>>, bytes: Bytes) -> Polled {
@@ -375,6 +457,24 @@ impl<S: Source + Send + 'static> State<S> {
         self.pace.wait();
         let scanner = self.source.as_mut().and_then(S::scanner);
         scanner.is_none_or(|scanner| scanner.at_line_start())
+    }
+
+    /// What is sent where a line starts.
+    fn heartbeat(&mut self) -> Bytes {
+        self.watched.beat();
+        let scanner = self.source.as_mut().and_then(S::scanner);
+        // Within an event of theirs, ours would be the end of it.
+        let is_event =
+            self.heartbeat_event && scanner.is_none_or(|scanner| scanner.is_between_events());
+        Bytes::from_static(if is_event { HEARTBEAT } else { COMMENT_LINE })
+    }
+}
+
+impl Over {
+    fn tell(self) {
+        self.watched.close(self.reason);
+        // Only now, so that who waits until all is given back has been told of all.
+        drop(self.companions);
     }
 }
 

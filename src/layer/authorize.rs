@@ -204,6 +204,16 @@ impl Denial {
     }
 }
 
+impl Denial {
+    /// What it is in metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.0 {
+            Reason::Refused { .. } => "denied",
+            Reason::Undecided(_) => "undecided",
+        }
+    }
+}
+
 impl<E: Error + Send + Sync + 'static> From<E> for Denial {
     fn from(cause: E) -> Self {
         Self::undecided(cause)

@@ -44,6 +44,8 @@ use super::{
 };
 use crate::{
     event::{ByeReason, Gap, GapReason},
+    last_event_id::ResumeOutcome,
+    sent::Standing,
     store::{Position, ReadFrom},
     sync::Arc,
     topic_name::TopicName,
@@ -79,6 +81,8 @@ pub(super) struct Follower {
     /// Whether the client was sent everything once, so that what it has to wait for from now on is its
     /// own slowness.
     live: bool,
+    /// What became of the position to resume from, once that is known.
+    resume: Option<ResumeOutcome>,
     /// Whether the stream ends behind the gap.
     leaves: bool,
     /// Whether the last poll found nothing in the window and nothing else to do.
@@ -112,6 +116,11 @@ impl Follower {
             settled: false,
             at_head: false,
             live: false,
+            resume: match resume {
+                Resume::Nothing => Some(ResumeOutcome::New),
+                Resume::After(_) => None,
+                Resume::Unusable => Some(ResumeOutcome::Gap(GapReason::Unknown)),
+            },
             leaves: false,
             waits: false,
             pages: 0,
@@ -160,6 +169,14 @@ impl Follower {
     /// The cursor, unless the client has yet to be told of what is missing before it.
     pub(super) fn told(&self) -> Option<Position> {
         self.cursor.filter(|_| self.gap.is_none())
+    }
+
+    /// What is known of where the client is.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            resume: self.resume,
+            live: self.live,
+        }
     }
 
     /// Returns what comes next. With `joined`, events come as blocks.
@@ -246,9 +263,9 @@ impl Follower {
             return Poll::Ready(Some(self.end(ByeReason::Lagged)));
         }
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
-            Polled::Joined(blocks, to) => {
-                self.moved(to, !blocks.is_empty());
-                Poll::Ready((!blocks.is_empty()).then_some(Step::Joined(blocks)))
+            Polled::Joined(blocks, events, to) => {
+                self.moved(to, events > 0);
+                Poll::Ready((events > 0).then_some(Step::Joined(blocks, events)))
             }
             Polled::Frames(frames, to) => {
                 self.moved(to, frames.iter().any(Frame::is_event));
@@ -268,6 +285,9 @@ impl Follower {
             }
             polled @ (Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable }) => {
                 self.live |= self.at_head || matches!(polled, Polled::AtEnd { .. });
+                if self.live {
+                    self.resume.get_or_insert(ResumeOutcome::Resumed);
+                }
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
                     None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
@@ -311,6 +331,7 @@ impl Follower {
         }
         self.settled = true;
         self.at_head = false;
+        self.resume.get_or_insert(ResumeOutcome::Resumed);
     }
 
     /// What the client is told of its position, if anything.
@@ -328,6 +349,7 @@ impl Follower {
     /// Goes on at `position`, behind what is missing.
     fn gap(&mut self, reason: GapReason, missed: Option<u64>, position: Position) {
         self.gap = Some(Box::new(Gap::new(reason, missed)));
+        self.resume.get_or_insert(ResumeOutcome::Gap(reason));
         self.cursor = Some(position);
         self.settled = true;
         self.at_head = false;
@@ -336,6 +358,7 @@ impl Follower {
     /// Goes on as a new client would: the cursor is of no use in this log.
     fn lose_log(&mut self, reason: GapReason, head: Position) {
         self.gap = Some(Box::new(Gap::new(reason, None)));
+        self.resume.get_or_insert(ResumeOutcome::Gap(reason));
         self.settled = true;
         self.at_head = false;
         self.live = false;

@@ -88,21 +88,24 @@ fn data_in(block: &ByteString, content: &NewRecord) -> ByteString {
     }
 }
 
-/// Appends the blocks of those of `records` that are events.
+/// Appends the blocks of those of `records` that are events, and returns how many are.
 pub(super) fn write_blocks<'a>(
     out: &mut Vec<u8>,
     epoch: Epoch,
     records: impl IntoIterator<Item = &'a Record>,
-) {
+) -> usize {
     let mut id = String::new();
+    let mut events = 0;
     for record in records {
         if record.content().kind() == RecordKind::Event {
             id.clear();
             // Writing to a `String` does not fail.
             let _ = write!(id, "{}", Position::new(epoch, record.offset()));
             block_of(record.content(), &id).write(out);
+            events += 1;
         }
     }
+    events
 }
 
 fn block_of<'a>(content: &'a NewRecord, id: &'a str) -> Block<'a> {
