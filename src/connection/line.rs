@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt, mem,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -43,16 +44,19 @@ struct State<S> {
     source: Option<S>,
     phase: Phase,
     pace: Pace,
-    /// Is sent with the first event.
-    retry: Option<Duration>,
+    /// Is sent with the first event. In milliseconds, with a niche.
+    retry: Option<NonZeroU32>,
     /// Whether a layer has set all this.
     joined: bool,
     /// Whether the bytes are no text to add to.
     opaque: bool,
     /// Who polls the body, while the server waits for us.
     task: Option<Waker>,
-    companions: Vec<Box<dyn Companion>>,
+    /// Boxed, since most streams have none.
+    companions: Option<Box<Companions>>,
 }
+
+type Companions = Vec<Box<dyn Companion>>;
 
 enum Phase {
     Opening,
@@ -76,7 +80,7 @@ impl<S: Source + Send + 'static> Line<S> {
             joined: false,
             opaque: false,
             task: None,
-            companions: Vec::new(),
+            companions: None,
         };
         Arc::new(Self {
             state: Attended::new(state),
@@ -149,11 +153,13 @@ impl<S: Source + Send + 'static> Control for Line<S> {
         self.ends.attend(|| self.waker());
         self.with(|state| {
             if !mem::replace(&mut state.joined, true) {
-                state.retry = decoration.retry;
+                state.retry = decoration.retry.map(retry_millis);
                 state.opaque = decoration.opaque;
                 state.pace.set(decoration.heartbeat, decoration.write_stall);
             }
-            state.companions.extend(companions);
+            if !companions.is_empty() {
+                state.companions.get_or_insert_default().extend(companions);
+            }
             // Now, since a server may never ask for the body of a client that takes nothing.
             state.keep(&self);
         });
@@ -261,9 +267,14 @@ impl<S: Source + Send + 'static> State<S> {
         is_due.then(|| self.task.take()).flatten()
     }
 
+    fn companions(&self) -> impl Iterator<Item = &dyn Companion> {
+        let all = self.companions.iter().flat_map(|all| all.iter());
+        all.map(|one| &**one)
+    }
+
     /// When there is something to do.
     fn dues(&self) -> impl Iterator<Item = Instant> {
-        let companions = self.companions.iter().filter_map(|one| one.due());
+        let companions = self.companions().filter_map(|one| one.due());
         let pace = match self.phase {
             Phase::Opening | Phase::Open | Phase::Failing(_) => self.pace.due(),
             Phase::Parting(_) | Phase::Ended => None,
@@ -282,7 +293,7 @@ impl<S: Source + Send + 'static> State<S> {
     fn over(&mut self, ends: &Ends, _reason: EndReason) {
         if let Some(source) = self.source.take() {
             drop_caught(source);
-            self.companions = Vec::new();
+            self.companions = None;
             ends.close();
         }
     }
@@ -297,7 +308,8 @@ impl<S: Source + Send + 'static> State<S> {
         // What is cut off within an event must not get its end from us.
         let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());
         let bye = reason.bye().filter(|_| speaks).map(|reason| {
-            let bye = match retry.or(self.retry.take()) {
+            let own = self.retry.take().map(retry_time);
+            let bye = match retry.or(own) {
                 Some(retry) => bye(reason).retry(retry),
                 None => bye(reason),
             };
@@ -316,7 +328,7 @@ impl<S: Source + Send + 'static> State<S> {
         if let Some(end) = line.ends.due() {
             return Some((end.reason, end.retry));
         }
-        let ends = self.companions.iter().filter_map(|one| one.end());
+        let ends = self.companions().filter_map(|one| one.end());
         let (at, reason) = ends.min_by_key(|(at, _)| *at)?;
         (at <= Instant::now()).then_some((reason, None))
     }
@@ -325,7 +337,7 @@ impl<S: Source + Send + 'static> State<S> {
         if let Some((reason, retry)) = self.due_end(line) {
             return self.part(line, reason, retry);
         }
-        let mut companions = self.companions.iter_mut();
+        let mut companions = self.companions.iter_mut().flat_map(|all| all.iter_mut());
         let end = companions.find_map(|one| match one.poll_end(cx) {
             Poll::Ready(reason) => Some(reason),
             Poll::Pending => None,
@@ -347,7 +359,10 @@ impl<S: Source + Send + 'static> State<S> {
             return bytes;
         }
         let scanner = self.source.as_mut().and_then(S::scanner);
-        decorate(bytes, scanner, &mut self.retry)
+        let mut retry = self.retry.map(retry_time);
+        let bytes = decorate(bytes, scanner, &mut retry);
+        self.retry = self.retry.filter(|_| retry.is_some());
+        bytes
     }
 
     fn hand(&mut self, line: &Arc<Line<S>>, bytes: Bytes) -> Polled {
@@ -376,6 +391,16 @@ impl<S: Source + Send + 'static> State<S> {
         let scanner = self.source.as_mut().and_then(S::scanner);
         scanner.is_none_or(|scanner| scanner.at_line_start())
     }
+}
+
+/// At least one: clients would come back without a pause.
+fn retry_millis(time: Duration) -> NonZeroU32 {
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
+}
+
+fn retry_time(millis: NonZeroU32) -> Duration {
+    Duration::from_millis(millis.get().into())
 }
 
 impl<S> fmt::Debug for Line<S> {
