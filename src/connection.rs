@@ -7,6 +7,7 @@ mod decorate;
 mod end;
 mod flush;
 mod line;
+mod over;
 mod pace;
 mod terms;
 mod ticker;

@@ -91,7 +91,8 @@ pub(super) struct Ends {
 
 #[derive(Debug, Default)]
 struct State {
-    next: Option<Next>,
+    /// Boxed, since most streams have none.
+    next: Option<Box<Next>>,
     over: bool,
     ticker: Option<Arc<Ticker>>,
 }
@@ -107,14 +108,14 @@ impl Ends {
     /// else has to see to it, since no clock does.
     pub(super) fn add(&self, end: End, waker: impl FnOnce() -> Waker) -> bool {
         let mut state = lock(&self.state);
-        let earlier = |next: &Next| next.end.at <= end.at;
+        let earlier = |next: &Box<Next>| next.end.at <= end.at;
         if state.over || state.next.as_ref().is_some_and(earlier) {
             return false;
         }
         let ticker = state.ticker.as_ref().filter(|ticker| !ticker.has_ended());
         let alarm = ticker.map(|ticker| ticker.set(end.at, &waker()));
         let is_unattended = alarm.is_none();
-        let before = state.next.replace(Next { end, alarm });
+        let before = state.next.replace(Box::new(Next { end, alarm }));
         self.any.store(true, Ordering::Release);
         drop(state);
         // Not under the lock: it may have the last waker.

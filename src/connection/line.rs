@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +20,9 @@ use super::{
     decorate::decorate,
     end::{End, EndReason, Ends},
     flush::Flush,
+    over::Over,
     pace::Pace,
-    terms::{Companion, Terms},
+    terms::{Companion, Companions, Terms},
     watched::Watched,
 };
 use crate::{
@@ -47,8 +49,8 @@ struct State<S> {
     source: Option<S>,
     phase: Phase,
     pace: Pace,
-    /// Is sent with the first event.
-    retry: Option<Duration>,
+    /// Is sent with the first event. In milliseconds, with a niche.
+    retry: Option<NonZeroU32>,
     /// Whether the bytes are no text to add to.
     opaque: bool,
     heartbeat_event: bool,
@@ -56,15 +58,8 @@ struct State<S> {
     over: Option<EndReason>,
     /// Who polls the body, while the server waits for us.
     task: Option<Waker>,
-    companions: Vec<Box<dyn Companion>>,
-    watched: Watched,
-}
-
-/// What is left of a stream that is over. It is told of, and then given back, without a lock, since
-/// both run code of users.
-struct Over {
-    reason: EndReason,
-    companions: Vec<Box<dyn Companion>>,
+    /// Boxed, since most streams have none.
+    companions: Option<Box<Companions>>,
     watched: Watched,
 }
 
@@ -91,7 +86,7 @@ impl<S: Source + Send + 'static> Line<S> {
             heartbeat_event: false,
             over: None,
             task: None,
-            companions: Vec::new(),
+            companions: None,
             watched: Watched::default(),
         };
         Arc::new(Self {
@@ -191,11 +186,13 @@ impl<S: Source + Send + 'static> Control for Line<S> {
         self.with(|state| {
             if !self.joined.swap(true, Ordering::Relaxed) {
                 state.heartbeat_event = decoration.heartbeat_event;
-                state.retry = decoration.retry;
+                state.retry = decoration.retry.map(retry_millis);
                 state.opaque = decoration.opaque;
                 state.pace.set(decoration.heartbeat, decoration.write_stall);
             }
-            state.companions.extend(companions);
+            if !companions.is_empty() {
+                state.companions.get_or_insert_default().extend(companions);
+            }
             if state.source.is_some() {
                 state.watched.join(watch);
             }
@@ -321,9 +318,14 @@ impl<S: Source + Send + 'static> State<S> {
         is_due.then(|| self.task.take()).flatten()
     }
 
+    fn companions(&self) -> impl Iterator<Item = &dyn Companion> {
+        let all = self.companions.iter().flat_map(|all| all.iter());
+        all.map(|one| &**one)
+    }
+
     /// When there is something to do.
     fn dues(&self) -> impl Iterator<Item = Instant> {
-        let companions = self.companions.iter().filter_map(|one| one.due());
+        let companions = self.companions().filter_map(|one| one.due());
         let pace = match self.phase {
             Phase::Opening | Phase::Open | Phase::Failing(_) => self.pace.due(),
             Phase::Parting(_) | Phase::Ended => None,
@@ -352,7 +354,7 @@ impl<S: Source + Send + 'static> State<S> {
         let reason = self.over.take()?;
         Some(Over {
             reason,
-            companions: mem::take(&mut self.companions),
+            companions: self.companions.take(),
             watched: self.watched.take(),
         })
     }
@@ -374,7 +376,8 @@ impl<S: Source + Send + 'static> State<S> {
         // What is cut off within an event must not get its end from us.
         let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());
         let bye = reason.bye().filter(|_| speaks).map(|reason| {
-            let bye = match retry.or(self.retry.take()) {
+            let own = self.retry.take().map(retry_time);
+            let bye = match retry.or(own) {
                 Some(retry) => bye(reason).retry(retry),
                 None => bye(reason),
             };
@@ -393,7 +396,7 @@ impl<S: Source + Send + 'static> State<S> {
         if let Some(end) = line.ends.due() {
             return Some((end.reason, end.retry));
         }
-        let ends = self.companions.iter().filter_map(|one| one.end());
+        let ends = self.companions().filter_map(|one| one.end());
         let (at, reason) = ends.min_by_key(|(at, _)| *at)?;
         (at <= Instant::now()).then_some((reason, None))
     }
@@ -402,7 +405,7 @@ impl<S: Source + Send + 'static> State<S> {
         if let Some((reason, retry)) = self.due_end(line) {
             return self.part(line, reason, retry);
         }
-        let mut companions = self.companions.iter_mut();
+        let mut companions = self.companions.iter_mut().flat_map(|all| all.iter_mut());
         let end = companions.find_map(|one| match one.poll_end(cx) {
             Poll::Ready(reason) => Some(reason),
             Poll::Pending => None,
@@ -425,7 +428,9 @@ impl<S: Source + Send + 'static> State<S> {
         }
         let scanner = self.source.as_mut().and_then(S::scanner);
         let is_foreign = scanner.is_some();
-        let bytes = decorate(bytes, scanner, &mut self.retry);
+        let mut retry = self.retry.map(retry_time);
+        let bytes = decorate(bytes, scanner, &mut retry);
+        self.retry = self.retry.filter(|_| retry.is_some());
         if is_foreign {
             self.watched.pass_on(&bytes);
         }
@@ -470,12 +475,14 @@ impl<S: Source + Send + 'static> State<S> {
     }
 }
 
-impl Over {
-    fn tell(self) {
-        self.watched.close(self.reason);
-        // Only now, so that who waits until all is given back has been told of all.
-        drop(self.companions);
-    }
+/// At least one: clients would come back without a pause.
+fn retry_millis(time: Duration) -> NonZeroU32 {
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
+}
+
+fn retry_time(millis: NonZeroU32) -> Duration {
+    Duration::from_millis(millis.get().into())
 }
 
 impl<S> fmt::Debug for Line<S> {

@@ -1,6 +1,6 @@
 //! When something was sent last, and what follows from it.
 
-use std::{num::NonZeroU64, task::Waker, time::Duration};
+use std::{num::NonZeroU32, task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
@@ -15,9 +15,9 @@ use crate::{millis::millis, sync::Arc};
 #[derive(Debug)]
 pub(super) struct Pace {
     /// In milliseconds.
-    heartbeat: Option<NonZeroU64>,
+    heartbeat: Option<NonZeroU32>,
     /// In milliseconds.
-    stall: Option<NonZeroU64>,
+    stall: Option<NonZeroU32>,
     last: Instant,
     /// Whether the server has not asked for more since. Then the client has yet to take it; else the
     /// server waits for us.
@@ -38,9 +38,14 @@ impl Pace {
     }
 
     pub(super) fn set(&mut self, heartbeat: Option<Duration>, stall: Option<Duration>) {
-        let time = |time| NonZeroU64::new(millis(time)).unwrap_or(NonZeroU64::MIN);
-        self.heartbeat = heartbeat.map(time);
-        self.stall = stall.map(time);
+        // No connection lives for as long as does not fit, 49 days.
+        let time = |time| {
+            u32::try_from(millis(time).max(1))
+                .ok()
+                .and_then(NonZeroU32::new)
+        };
+        self.heartbeat = heartbeat.and_then(time);
+        self.stall = stall.and_then(time);
     }
 
     /// Notes that the server was given something.
@@ -56,15 +61,15 @@ impl Pace {
         self.handed = false;
     }
 
-    /// When silence has lasted, or what was handed out was not taken. A time beyond what a clock can
-    /// hold never comes.
+    /// When silence has lasted, or what was handed out was not taken.
     pub(super) fn due(&self) -> Option<Instant> {
         let after = if self.handed {
             self.stall
         } else {
             self.heartbeat
         };
-        self.last.checked_add(Duration::from_millis(after?.get()))
+        self.last
+            .checked_add(Duration::from_millis(after?.get().into()))
     }
 
     /// Whether the client has taken nothing for too long.
@@ -80,8 +85,7 @@ impl Pace {
 
     /// Whether an alarm goes off by `due`, and has not yet. Takes no lock, and no look at the clock.
     pub(super) fn is_kept(&self, due: Instant) -> bool {
-        let alarm = self.alarm.as_ref();
-        alarm.is_some_and(|alarm| alarm.at <= due && alarm.is_set())
+        self.alarm.as_ref().is_some_and(|alarm| alarm.is_kept(due))
     }
 
     /// Sees to it that the alarm goes off by `due`. Without a runtime around, nothing does.

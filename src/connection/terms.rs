@@ -29,7 +29,7 @@ pub(crate) struct WeakStream(Weak<dyn Control>);
 pub(crate) struct Terms {
     /// Of the innermost layer only.
     pub(crate) decoration: Decoration,
-    pub(crate) companions: Vec<Box<dyn Companion>>,
+    pub(crate) companions: Companions,
     pub(crate) watch: Option<Watch>,
 }
 
@@ -62,6 +62,8 @@ pub(crate) trait Companion: Send {
         Poll::Pending
     }
 }
+
+pub(super) type Companions = Vec<Box<dyn Companion>>;
 
 impl OpenStream {
     pub(super) fn new(source: impl Source + Send + 'static) -> Self {

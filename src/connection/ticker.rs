@@ -62,8 +62,8 @@ impl Ticker {
 
     /// Sets an alarm. It goes off at `at` or up to a millisecond later.
     pub(super) fn set(self: &Arc<Self>, at: Instant, waker: &Waker) -> Alarm {
-        let millis = self.millis(at);
-        let (key, is_next) = self.alarms.set(millis, waker);
+        let at = self.millis(at);
+        let (key, is_next) = self.alarms.set(at, waker);
         if is_next {
             self.changed.notify_one();
         }
@@ -74,7 +74,6 @@ impl Ticker {
         Alarm {
             ticker: Arc::clone(self),
             key,
-            millis,
             at,
         }
     }
@@ -152,14 +151,14 @@ impl Drop for Ticker {
 pub(crate) struct Alarm {
     ticker: Arc<Ticker>,
     key: usize,
-    millis: u64,
-    pub(super) at: Instant,
+    /// In milliseconds since the birth of the ticker.
+    at: u64,
 }
 
 impl Alarm {
-    /// Whether the waker is still to be woken. Takes no lock.
-    pub(super) fn is_set(&self) -> bool {
-        !self.ticker.alarms.has_gone_off(self.millis)
+    /// Whether the waker is still to be woken, and by `due`. Takes no lock.
+    pub(super) fn is_kept(&self, due: Instant) -> bool {
+        self.at <= self.ticker.millis(due) && !self.ticker.alarms.has_gone_off(self.at)
     }
 
     pub(super) fn ticker(&self) -> &Arc<Ticker> {
@@ -169,6 +168,6 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.ticker.alarms.remove(self.millis, self.key);
+        self.ticker.alarms.remove(self.at, self.key);
     }
 }
