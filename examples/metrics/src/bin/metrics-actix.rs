@@ -1,8 +1,8 @@
-//! Live metrics under actix-web: `cargo run -p metrics --bin metrics-actix`, then open
+//! Live metrics under actix-web: `cargo run -p metrics-example --bin metrics-actix`, then open
 //! <http://127.0.0.1:3000>.
 //!
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
-//! `Settings`. The same service under axum is `cargo run -p metrics`.
+//! `Settings`. The same service under axum is `cargo run -p metrics-example`.
 
 use std::{error::Error, process::ExitCode};
 
@@ -15,7 +15,7 @@ use actix_web::{
     web,
 };
 use metrics::{
-    ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    ASSETS, Asset, Figures, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
 use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_actix_socket};
@@ -29,11 +29,19 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_env()?;
     let stop = shutdown_signal()?;
 
+    let figures = Figures::record()?;
     let hub = Hub::new();
     let requests = Requests::default();
     let server = {
         let (hub, requests, policy) = (hub.clone(), requests.clone(), settings.access.layer());
-        HttpServer::new(move || app(hub.clone(), requests.clone(), policy.clone()))
+        HttpServer::new(move || {
+            app(
+                hub.clone(),
+                requests.clone(),
+                policy.clone(),
+                figures.clone(),
+            )
+        })
     };
     let server = server
         .on_connect(tune_actix_socket)
@@ -59,6 +67,7 @@ fn app(
     hub: Hub,
     requests: Requests,
     policy: SseLayer,
+    figures: Figures,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -75,6 +84,10 @@ fn app(
             web::resource("/api/metrics/stream")
                 .wrap(policy)
                 .route(get().to(stream)),
+        )
+        .route(
+            "/metrics",
+            get().to(move || std::future::ready(text(&figures))),
         );
     for asset in &ASSETS {
         app = app.route(asset.path, get().to(|| async { serve(asset) }));
@@ -84,6 +97,12 @@ fn app(
 
 async fn stream(hub: web::Data<Hub>, last: LastEventId) -> Sse<Subscription> {
     Sse::new(hub.subscribe(TOPIC, last).start(Start::Newest(1)))
+}
+
+fn text(figures: &Figures) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(Figures::CONTENT_TYPE)
+        .body(figures.text())
 }
 
 fn serve(asset: &'static Asset) -> HttpResponse {

@@ -1,24 +1,27 @@
-//! Live metrics under axum: `cargo run -p metrics`, then open <http://127.0.0.1:3000>.
+//! Live metrics under axum: `cargo run -p metrics-example`, then open <http://127.0.0.1:3000>.
 //!
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
-//! `Settings`. The same service under actix-web is `cargo run -p metrics --bin metrics-actix`.
+//! `Settings`. The same service under actix-web is `cargo run -p metrics-example --bin metrics-actix`.
 
 use std::{error::Error, process::ExitCode};
 
 use axum::{
     Router,
     extract::{Request, State},
+    http::header::CONTENT_TYPE,
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
     serve::ListenerExt,
 };
 use metrics::{
-    ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    ASSETS, Asset, Figures, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
 use tokio::net::TcpListener;
 use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_socket};
+
+const STREAM: &str = "/api/metrics/stream";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -34,13 +37,16 @@ async fn run() -> Result<(), Box<dyn Error>> {
     log_to_stderr();
     settings.access.announce();
 
+    let figures = Figures::record()?;
     let hub = Hub::new();
     let requests = Requests::default();
     let _sampler = Sampler::start(&hub, requests.clone(), settings.interval).await?;
 
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|socket| tune_socket(socket));
-    let app = app(hub, requests, settings.access.layer());
+    // A Tower layer does not know the pattern of its route.
+    let policy = settings.access.layer().name(STREAM);
+    let app = app(hub, requests, policy, figures);
     let server = axum::serve(listener, app.into_make_service());
     // A graceful shutdown would wait for open streams, which never end by themselves.
     tokio::select! {
@@ -50,11 +56,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn app(hub: Hub, requests: Requests, policy: SseLayer) -> Router {
+fn app(hub: Hub, requests: Requests, policy: SseLayer, figures: Figures) -> Router {
     let mut app = Router::new()
-        .route("/api/metrics/stream", get(stream))
+        .route(STREAM, get(stream))
         .route_layer(policy)
-        .with_state(hub);
+        .with_state(hub)
+        .route("/metrics", get(async move || text(&figures)));
     for asset in &ASSETS {
         app = app.route(asset.path, get(|| async { serve(asset) }));
     }
@@ -63,6 +70,10 @@ fn app(hub: Hub, requests: Requests, policy: SseLayer) -> Router {
 
 async fn stream(State(hub): State<Hub>, last: LastEventId) -> Sse<Subscription> {
     Sse::new(hub.subscribe(TOPIC, last).start(Start::Newest(1)))
+}
+
+fn text(figures: &Figures) -> impl IntoResponse {
+    ([(CONTENT_TYPE, Figures::CONTENT_TYPE)], figures.text())
 }
 
 fn serve(asset: &'static Asset) -> impl IntoResponse {
