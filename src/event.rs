@@ -189,7 +189,8 @@ impl Event {
         self.gap.as_deref()
     }
 
-    /// Whether the event is one that this crate sends of its own (`sse.open`, `sse.gap`, `sse.bye`).
+    /// Whether the event is one that this crate sends of its own (`sse.open`, `sse.gap`, `sse.bye`,
+    /// `sse.heartbeat`).
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.event_type().starts_with(EventName::RESERVED)

@@ -54,8 +54,10 @@ struct State<S> {
     /// Whether the bytes are no text to add to.
     opaque: bool,
     heartbeat_event: bool,
-    /// Why the stream is over, until that is told.
+    /// Why the stream is over.
     over: Option<EndReason>,
+    /// Whether somebody is still to be told of that.
+    untold: bool,
     /// Who polls the body, while the server waits for us.
     task: Option<Waker>,
     /// Boxed, since most streams have none.
@@ -85,6 +87,7 @@ impl<S: Source + Send + 'static> Line<S> {
             opaque: false,
             heartbeat_event: false,
             over: None,
+            untold: false,
             task: None,
             companions: None,
             watched: Watched::default(),
@@ -193,9 +196,9 @@ impl<S: Source + Send + 'static> Control for Line<S> {
             if !companions.is_empty() {
                 state.companions.get_or_insert_default().extend(companions);
             }
-            if state.source.is_some() {
-                state.watched.join(watch);
-            }
+            state.watched.join(watch);
+            // It may be over before a layer further out has seen it.
+            state.untold |= state.over.is_some();
             // Now, since a server may never ask for the body of a client that takes nothing.
             state.keep(&self);
         });
@@ -346,12 +349,13 @@ impl<S: Source + Send + 'static> State<S> {
         if let Some(source) = self.source.take() {
             self.watched.drop(source);
             self.over = Some(reason);
+            self.untold = true;
             ends.close();
         }
     }
 
     fn take_over(&mut self) -> Option<Over> {
-        let reason = self.over.take()?;
+        let reason = self.over.filter(|_| mem::take(&mut self.untold))?;
         Some(Over {
             reason,
             companions: self.companions.take(),

@@ -176,6 +176,12 @@ impl SseLayer {
         let watch = policy
             .seeing
             .watch(!open.is_joined(), route, admission.grant());
+        // First, for what comes next may end the stream at once.
+        open.join(Terms {
+            decoration,
+            watch,
+            companions: Vec::new(),
+        });
         let mut companions: Vec<Box<dyn Companion>> = Vec::new();
         if let Some(held) = admission.0 {
             held.accompany(open, policy, &mut companions);
@@ -186,11 +192,12 @@ impl SseLayer {
         if let Some(drain) = &policy.drain {
             companions.push(Box::new(drain.enter(open.downgrade())));
         }
-        open.join(Terms {
-            decoration,
-            companions,
-            watch,
-        });
+        if !companions.is_empty() {
+            open.join(Terms {
+                companions,
+                ..Terms::default()
+            });
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod load;
 mod memory;
 mod replay;
 mod resume;
+mod seeing;
 mod servers;
 mod several;
 mod slow;
