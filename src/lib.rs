@@ -93,7 +93,7 @@ pub use layer::{
 };
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
-pub use subscription::{IntoTopicName, InvalidTopics, SlowClient, Start, Subscription};
+pub use subscription::{IntoTopicName, InvalidTopics, NotBefore, SlowClient, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 

@@ -7,6 +7,7 @@ mod follow;
 mod frame;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod not_before;
 mod positions;
 mod reader;
 mod several;
@@ -35,6 +36,8 @@ use crate::{
 use budget::{Out, piece};
 pub(crate) use feeds::Feeds;
 use follow::{Begin, Follower, Step};
+pub use not_before::NotBefore;
+use not_before::floors;
 use positions::Tag;
 use several::Several;
 pub use slow::SlowClient;
@@ -102,6 +105,7 @@ struct Plan {
     topics: Topics,
     last: LastEventId,
     start: Start,
+    not_before: Vec<NotBefore>,
     priming: bool,
 }
 
@@ -123,6 +127,7 @@ impl Subscription {
                 topics,
                 last,
                 start: Start::Live,
+                not_before: Vec::new(),
                 priming: true,
             })),
             filter: None,
@@ -135,6 +140,31 @@ impl Subscription {
             plan.start = start;
         }
         self
+    }
+
+    /// Sends nothing from before an event or a time, whatever the client's last event id and the
+    /// [start](Self::start); what it misses by that is no gap. Of several, all hold.
+    ///
+    /// It is for those who may read what a topic retains from some moment on only. Without such a limit
+    /// whoever may follow a topic may read all of it.
+    pub fn not_before(mut self, not_before: NotBefore) -> Self {
+        if let Following::NotYet(plan) = &mut self.following {
+            plan.not_before.push(not_before);
+        }
+        self
+    }
+
+    /// The topics that it follows, each once, sorted by name.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        let (one, plan, several) = match &self.following {
+            Following::NotYet(plan) => (None, Some(plan.topics.names()), None),
+            Following::One(follower) => (Some(follower.topic()), None, None),
+            Following::Several(several) => (None, None, Some(several.names())),
+        };
+        let plan = plan.into_iter().flatten();
+        one.into_iter()
+            .chain(plan)
+            .chain(several.into_iter().flatten())
     }
 
     /// Keeps events from this client for which `keep` is false.
@@ -314,8 +344,8 @@ impl Plan {
             Start::Newest(events) => u32::try_from(events).map_or(Begin::Oldest, Begin::Newest),
             Start::All => Begin::Oldest,
         };
-        let follower = |(name, head): &(TopicName, Option<Position>), resume| {
-            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head);
+        let follower = |(name, head): &(TopicName, Option<Position>), resume, floor| {
+            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head, floor);
             if !self.priming {
                 follower.without_priming();
             }
@@ -324,7 +354,9 @@ impl Plan {
         match &self.topics {
             Topics::One(topic) => {
                 let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
-                Following::One(follower(topic, several::resume(last, &tagged)[0]))
+                let resume = several::resume(last, &tagged)[0];
+                let floor = floors(&self.not_before, &tagged)[0];
+                Following::One(follower(topic, resume, floor))
             }
             Topics::Several(topics) => {
                 let tagged: Vec<_> = topics
@@ -332,8 +364,10 @@ impl Plan {
                     .map(|(name, _)| (name.clone(), Tag::of(name)))
                     .collect();
                 let resumes = several::resume(last, &tagged);
-                let followers = topics.iter().zip(resumes);
-                let followers = followers.map(|(topic, resume)| follower(topic, resume));
+                let floors = floors(&self.not_before, &tagged);
+                let followers = topics.iter().zip(resumes).zip(floors);
+                let followers =
+                    followers.map(|((topic, resume), floor)| follower(topic, resume, floor));
                 Following::Several(Box::new(Several::new(followers, tagged)))
             }
         }

@@ -126,6 +126,10 @@ impl Several {
         positions::encode(tags.zip(self.cursors.iter().copied())).into()
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
+        self.topics.iter().map(|(name, _)| name)
+    }
+
     /// The name of a topic.
     pub(super) fn topic(&self, topic: usize) -> &TopicName {
         &self.topics[topic].0

@@ -15,6 +15,7 @@ mod hub;
 mod layer;
 mod load;
 mod memory;
+mod not_before;
 mod replay;
 mod resume;
 mod servers;
