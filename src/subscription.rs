@@ -69,7 +69,7 @@ pub enum Start {
 /// After a usable `Last-Event-ID` that is every retained event behind it, once and in order. Where
 /// that cannot be, the first event is an `sse.gap` that says why, and the stream goes on behind the
 /// gap. A client that reads slowly costs nobody else anything: a subscription is a place in the log,
-/// not a queue.
+/// not a queue. What becomes of it is up to its topic ([`Hub::slow_clients`](crate::Hub::slow_clients)).
 ///
 /// Made by [`Hub::subscribe`](crate::Hub::subscribe); given to [`Sse::new`](crate::Sse::new), which
 /// sends the encoded events that all clients share, or read as a [stream of events](Self::events).
@@ -431,6 +431,9 @@ impl Stream for Events {
                 Some((topic, step)) => {
                     *out = step.out();
                     subscription.on_step(topic, step, |event| ready.push_back(event));
+                    if ready.is_empty() {
+                        *out = None;
+                    }
                 }
                 None => return Poll::Ready(None),
             }
