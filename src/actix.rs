@@ -22,7 +22,7 @@ use actix_web::{
 
 use crate::{
     connection::Settings, head, last_event_id::LastEventId, layer::Grant, socket::tune_socket,
-    sse::Sse, subscription::InvalidTopics, topic_name::InvalidTopicName,
+    sse::Sse, stop::Stop, subscription::InvalidTopics, topic_name::InvalidTopicName,
 };
 pub use body::ActixBody;
 pub use middleware::SseMiddleware;
@@ -47,6 +47,26 @@ impl<S: 'static> Responder for Sse<S> {
         complete(&mut response, request.version());
         response.extensions_mut().insert(settings);
         response
+    }
+}
+
+impl Responder for Stop {
+    type Body = BoxBody;
+
+    fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
+        self.error_response()
+    }
+}
+
+impl ResponseError for Stop {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::NO_CONTENT
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::NoContent()
+            .insert_header(("cache-control", "no-store"))
+            .finish()
     }
 }
 

@@ -10,13 +10,19 @@ use axum_core::{
 use http::{StatusCode, header, request::Parts};
 
 use crate::{
-    last_event_id::LastEventId, layer::Grant, sse::Sse, subscription::InvalidTopics,
+    last_event_id::LastEventId, layer::Grant, sse::Sse, stop::Stop, subscription::InvalidTopics,
     topic_name::InvalidTopicName,
 };
 
 impl<S: Send + 'static> IntoResponse for Sse<S> {
     fn into_response(self) -> Response {
         self.into_http_response().map(Body::new)
+    }
+}
+
+impl IntoResponse for Stop {
+    fn into_response(self) -> Response {
+        self.into_http_response()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 pub(crate) use answer::Answer;
 use authorize::DynAuthorize;
-pub use authorize::{Authorize, Denial, Grant};
+pub use authorize::{Authorize, Denial, Grant, Secret, TokenFinder};
 pub use body::LayerBody;
 pub use request::RequestView;
 pub use service::{ResponseFuture, SseService};

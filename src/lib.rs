@@ -73,6 +73,7 @@ mod layer;
 mod millis;
 mod socket;
 mod sse;
+mod stop;
 pub mod store;
 mod subscription;
 mod sync;
@@ -89,10 +90,12 @@ pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
-    Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, SseLayer, SseService,
+    Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, Secret, SseLayer, SseService,
+    TokenFinder,
 };
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
+pub use stop::Stop;
 pub use subscription::{IntoTopicName, InvalidTopics, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};

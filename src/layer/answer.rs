@@ -12,6 +12,7 @@ use super::{
 use crate::{
     event::{ByeReason, bye},
     head,
+    stop::Stop,
 };
 
 /// An answer that is no stream.
@@ -37,6 +38,20 @@ impl Answer {
         }
     }
 
+    /// To a client that should not come back.
+    fn stop() -> Self {
+        let stop = Stop.into_http_response::<()>();
+        Self {
+            status: stop.status(),
+            headers: stop
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: Bytes::new(),
+        }
+    }
+
     /// To a denied request.
     pub(super) fn denied(denial: Denial, accept: Option<&[u8]>, retry: Duration) -> Self {
         match denial.0 {
@@ -45,7 +60,10 @@ impl Answer {
                 text,
                 headers,
             } => {
-                let mut answer = Self::text(status, text);
+                let mut answer = match status {
+                    StatusCode::NO_CONTENT => Self::stop(),
+                    _ => Self::text(status, text),
+                };
                 answer.headers.extend(headers);
                 answer
             }

@@ -2,6 +2,8 @@
 
 mod authorize;
 mod heartbeat;
+mod stop;
+mod tokens;
 
 use std::{
     collections::HashSet,
