@@ -21,8 +21,15 @@ use actix_web::{
 };
 
 use crate::{
-    connection::Settings, head, last_event_id::LastEventId, layer::Grant, socket::tune_socket,
-    sse::Sse, stop::Stop, subscription::InvalidTopics, topic_name::InvalidTopicName,
+    connection::Settings,
+    head,
+    last_event_id::LastEventId,
+    layer::{Grant, TopicDenied},
+    socket::tune_socket,
+    sse::Sse,
+    stop::Stop,
+    subscription::InvalidTopics,
+    topic_name::InvalidTopicName,
 };
 pub use body::ActixBody;
 pub use middleware::SseMiddleware;
@@ -64,9 +71,7 @@ impl ResponseError for Stop {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::NoContent()
-            .insert_header(("cache-control", "no-store"))
-            .finish()
+        no_store(self.status_code())
     }
 }
 
@@ -89,6 +94,12 @@ pub fn tune_actix_socket(socket: &dyn Any, _data: &mut Extensions) {
     if let Some(socket) = socket.downcast_ref() {
         tune_socket(socket);
     }
+}
+
+fn no_store(status: StatusCode) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header(("cache-control", "no-store"))
+        .finish()
 }
 
 /// Adds what an event stream needs to arrive event by event.
@@ -139,9 +150,7 @@ impl ResponseError for InvalidTopicName {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::NotFound()
-            .insert_header(("cache-control", "no-store"))
-            .finish()
+        no_store(self.status_code())
     }
 }
 
@@ -151,8 +160,16 @@ impl ResponseError for InvalidTopics {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::BadRequest()
-            .insert_header(("cache-control", "no-store"))
-            .finish()
+        no_store(self.status_code())
+    }
+}
+
+impl ResponseError for TopicDenied {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::FORBIDDEN
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        no_store(self.status_code())
     }
 }

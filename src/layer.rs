@@ -17,7 +17,9 @@ use crate::{
 
 pub(crate) use answer::Answer;
 use authorize::DynAuthorize;
-pub use authorize::{Authorize, Denial, Grant, Secret, TokenFinder};
+pub use authorize::{Authorize, Denial, Grant, Secret, TokenFinder, TopicDenied};
+#[cfg(feature = "tickets")]
+pub use authorize::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use body::LayerBody;
 pub use request::RequestView;
 pub use service::{ResponseFuture, SseService};

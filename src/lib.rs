@@ -91,8 +91,10 @@ pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
     Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, Secret, SseLayer, SseService,
-    TokenFinder,
+    TokenFinder, TopicDenied,
 };
+#[cfg(feature = "tickets")]
+pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
 pub use stop::Stop;

@@ -125,6 +125,20 @@ impl Subscription {
         }
     }
 
+    /// The topics that it follows, each once.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        let count = match &self.following {
+            Following::NotYet(plan) => plan.topics.len(),
+            Following::One(_) => 1,
+            Following::Several(several) => several.len(),
+        };
+        (0..count).map(|topic| match &self.following {
+            Following::NotYet(plan) => plan.topics.name(topic),
+            Following::One(follower) => follower.topic(),
+            Following::Several(several) => several.topic(topic),
+        })
+    }
+
     /// Sets where a client begins that has no usable last event id.
     pub fn start(mut self, start: Start) -> Self {
         if let Following::NotYet(plan) = &mut self.following {

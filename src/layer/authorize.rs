@@ -2,6 +2,8 @@
 
 mod denial;
 mod grant;
+#[cfg(feature = "tickets")]
+mod tickets;
 mod tokens;
 
 use std::sync::Arc;
@@ -10,7 +12,9 @@ use super::RequestView;
 use crate::store::BoxFuture;
 pub use denial::Denial;
 pub(super) use denial::Reason;
-pub use grant::Grant;
+pub use grant::{Grant, TopicDenied};
+#[cfg(feature = "tickets")]
+pub use tickets::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use tokens::{Secret, TokenFinder};
 
 /// A hook that decides about every request before its handler runs.

@@ -128,6 +128,10 @@ impl Several {
     }
 
     /// The name of a topic.
+    pub(super) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
     pub(super) fn topic(&self, topic: usize) -> &TopicName {
         &self.topics[topic].0
     }

@@ -40,6 +40,20 @@ impl Topics {
         };
         Ok(Self::Several(sorted.into_iter().map(with_head).collect()))
     }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(topics) => topics.len(),
+        }
+    }
+
+    pub(super) fn name(&self, topic: usize) -> &TopicName {
+        match self {
+            Self::One((name, _)) => name,
+            Self::Several(topics) => &topics[topic].0,
+        }
+    }
 }
 
 /// What [`Hub::subscribe`](crate::Hub::subscribe) takes for a topic: a literal, a [`TopicName`] or a reference to one.

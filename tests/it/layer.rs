@@ -3,7 +3,10 @@
 mod authorize;
 mod heartbeat;
 mod stop;
+#[cfg(feature = "tickets")]
+mod tickets;
 mod tokens;
+mod topics;
 
 use std::{
     collections::HashSet,

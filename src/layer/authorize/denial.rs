@@ -2,8 +2,9 @@
 
 use std::{any::Any, error::Error, fmt};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use super::TopicDenied;
 use crate::{stop::Stop, subscription::InvalidTopics, topic_name::InvalidTopicName};
 
 /// Why an [`Authorize`](super::Authorize) hook grants nothing.
@@ -85,6 +86,10 @@ struct Refusal {
 
 const REFUSALS: &[Refusal] = &[
     Refusal {
+        is: |cause| cause.is::<TopicDenied>(),
+        status: StatusCode::FORBIDDEN,
+    },
+    Refusal {
         is: |cause| cause.is::<InvalidTopicName>(),
         status: StatusCode::NOT_FOUND,
     },
@@ -92,11 +97,23 @@ const REFUSALS: &[Refusal] = &[
         is: |cause| cause.is::<InvalidTopics>(),
         status: StatusCode::BAD_REQUEST,
     },
+    #[cfg(feature = "tickets")]
+    Refusal {
+        is: |cause| cause.is::<super::InvalidTicket>(),
+        status: StatusCode::UNAUTHORIZED,
+    },
 ];
 
 impl Refusal {
     fn denial(&self, text: String) -> Denial {
-        Denial::refuse(self.status, text + "\n")
+        let denial = Denial::refuse(self.status, text + "\n");
+        match self.status {
+            // A `401` has to say how to do better.
+            StatusCode::UNAUTHORIZED => {
+                denial.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            }
+            _ => denial,
+        }
     }
 }
 
