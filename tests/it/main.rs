@@ -20,6 +20,8 @@ mod servers;
 mod several;
 mod story;
 mod tidy;
+#[cfg(feature = "tickets")]
+mod tokens;
 mod whatwg;
 mod wire;
 
