@@ -40,8 +40,9 @@
 //!
 //! # Features
 //!
-//! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
-//! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `axum`: [`Sse`] and [`Stop`] are an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
+//! - `actix`: [`Sse`] and [`Stop`] are a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `tickets`: `Tickets`, a grant as signed text for the query of a browser's `EventSource`.
 //! - `file`: `store::FileStore`, a durable store in one file.
 //! - `nats`: `store::NatsStore`, a log on NATS JetStream that several processes share.
 //! - `postgres`: `store::PostgresStore`, the same on Postgres, and an outbox.

@@ -1,9 +1,9 @@
 //! The examples of signed tokens: log in, get a ticket, watch.
 
-#[allow(dead_code, reason = "the program around it")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "each is a program")]
 #[path = "../../examples/actix_tokens.rs"]
 mod actix_tokens;
-#[allow(dead_code, reason = "the program around it")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "each is a program")]
 #[path = "../../examples/axum_tokens.rs"]
 mod axum_tokens;
 

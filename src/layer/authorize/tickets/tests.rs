@@ -1,4 +1,5 @@
 //! What tickets carry, how long they hold, and what is no ticket.
+#![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 
