@@ -60,22 +60,12 @@ async fn all_topics_of_a_subscription_have_to_be_granted() {
 }
 
 #[tokio::test]
-async fn topics_of_a_subscription_are_the_same_after_it_was_polled() {
-    use futures_util::FutureExt;
-    use futures_util::StreamExt;
-
+async fn topics_of_a_subscription_are_named_once() {
     let hub = Hub::new();
-    for topics in [&["b"][..], &["b", "a", "b"]] {
+    for (topics, expected) in [(&["b"][..], &["b"][..]), (&["b", "a", "b"], &["a", "b"])] {
         let subscription = subscribe(&hub, topics).filter(|_| true);
-        let mut followed: Vec<_> = subscription.topics().map(TopicName::as_str).collect();
-        followed.sort_unstable();
-        let mut expected = topics.to_vec();
-        expected.sort_unstable();
-        expected.dedup();
+        let followed: Vec<_> = subscription.topics().map(TopicName::as_str).collect();
         assert_eq!(followed, expected);
-        let mut events = subscription.events();
-        let open = events.next().now_or_never();
-        assert!(open.is_some());
     }
 }
 

@@ -213,10 +213,13 @@ fn what_is_no_ticket_is_refused() {
     }
     // The key signs something else, too.
     let content = format!("[{},\"alice\",null,null,null]", u64::MAX);
-    let mut plain: Hmac<Sha256> = Hmac::new_from_slice(&KEY).unwrap();
-    plain.update(content.as_bytes());
-    let bytes = [&plain.finalize().into_bytes()[..], content.as_bytes()].concat();
-    refused(&BASE64_URL_SAFE_NO_PAD.encode(bytes), InvalidTicket::Forged);
+    for prefix in ["", "\0"] {
+        let mut plain: Hmac<Sha256> = Hmac::new_from_slice(&KEY).unwrap();
+        plain.update(prefix.as_bytes());
+        plain.update(content.as_bytes());
+        let bytes = [&plain.finalize().into_bytes()[..], content.as_bytes()].concat();
+        refused(&BASE64_URL_SAFE_NO_PAD.encode(bytes), InvalidTicket::Forged);
+    }
     assert!(tickets().read(&of_content(&content), None, at(0)).is_ok());
 }
 
