@@ -34,7 +34,7 @@
 //! |---|---|---|
 //! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here |
 //! | `sse.gap` | `{"topic":"..","reason":"..","missed":n}` | before the event behind a [gap](GapReason); `topic` where several are followed, `missed` where it is known |
-//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `unavailable` |
+//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable` |
 //!
 //! Clients that do not listen for them never see them.
 //!
@@ -99,7 +99,7 @@ pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
 pub use stop::Stop;
-pub use subscription::{IntoTopicName, InvalidTopics, Start, Subscription};
+pub use subscription::{IntoTopicName, InvalidTopics, NotBefore, SlowClient, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 

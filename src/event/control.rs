@@ -70,6 +70,7 @@ impl Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByeReason {
     Busy,
+    Lagged,
     Unavailable,
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn gap(gap: Gap, topic: Option<&TopicName>) -> Event {
 pub(crate) fn bye(reason: ByeReason) -> Event {
     let data = match reason {
         ByeReason::Busy => r#"{"reason":"busy"}"#,
+        ByeReason::Lagged => r#"{"reason":"lagged"}"#,
         ByeReason::Unavailable => r#"{"reason":"unavailable"}"#,
     };
     Event::new(data).name(EventName::reserved("sse.bye"))

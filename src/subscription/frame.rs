@@ -1,6 +1,6 @@
 //! Records to events and their blocks.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::SystemTime};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -19,6 +19,7 @@ const ID_LINE: &str = "id: \n\n";
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) offset: u64,
+    pub(super) appended_at: Option<SystemTime>,
     name: Option<EventName>,
     data: ByteString,
     block: ByteString,
@@ -31,6 +32,7 @@ impl Frame {
         let content = record.content();
         let mut frame = Self {
             offset: record.offset(),
+            appended_at: record.appended_at(),
             name: None,
             data: ByteString::new(),
             block: ByteString::new(),

@@ -15,9 +15,12 @@ mod hub;
 mod layer;
 mod load;
 mod memory;
+mod not_before;
+mod replay;
 mod resume;
 mod servers;
 mod several;
+mod slow;
 mod story;
 mod tidy;
 #[cfg(feature = "tickets")]
