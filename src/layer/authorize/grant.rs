@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    subscription::{IntoTopicName, Subscription},
+    subscription::{IntoTopicName, NotBefore, Subscription},
     topic_name::TopicName,
 };
 
@@ -21,7 +21,8 @@ use crate::{
 /// # Topics
 ///
 /// Whoever may follow a topic may read all that it retains. A grant that names [topics](Self::topics)
-/// is for no others, and [`admit`](Self::admit) holds a subscription to that before anything is read:
+/// is for no others, and of those for nothing from before [a moment](Self::not_before) if it says so.
+/// [`admit`](Self::admit) holds a subscription to that before anything is read:
 ///
 /// ```
 /// use tower_sse::{Grant, Hub, LastEventId, Sse, Subscription, TopicDenied, TopicName};
@@ -43,8 +44,8 @@ use crate::{
 /// assert!(follow(&hub, &alice, other, LastEventId::Absent).is_err());
 /// ```
 ///
-/// Nothing but `admit` and [`allows`](Self::allows) looks at them: a handler that calls neither has
-/// decided by itself.
+/// Nothing else looks at that, but [`allows`](Self::allows) at the topics: a handler that calls neither
+/// has decided by itself.
 #[derive(Clone, Default)]
 pub struct Grant(Arc<Granted>);
 
@@ -55,6 +56,7 @@ struct Granted {
     expiry: Option<SystemTime>,
     /// `None` for all.
     topics: Option<Topics>,
+    not_before: Vec<NotBefore>,
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
@@ -115,6 +117,13 @@ impl Grant {
         self
     }
 
+    /// Keeps from it what is from before an event or a time. Of several, all hold.
+    #[must_use]
+    pub fn not_before(mut self, not_before: NotBefore) -> Self {
+        self.granted().not_before.push(not_before);
+        self
+    }
+
     /// Adds a value for the handler, in place of an earlier one of the same type.
     #[must_use]
     pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Self {
@@ -163,7 +172,8 @@ impl Grant {
         })
     }
 
-    /// Returns the subscription if the grant is for all of its topics.
+    /// Returns the subscription, held to what the grant is [not before](Self::not_before), if it is for
+    /// all of its topics.
     ///
     /// # Errors
     ///
@@ -174,8 +184,16 @@ impl Grant {
         drop(topics);
         match denied {
             Some(topic) => Err(TopicDenied(topic)),
-            None => Ok(subscription),
+            None => {
+                let limits = self.0.not_before.iter().cloned();
+                Ok(limits.fold(subscription, Subscription::not_before))
+            }
         }
+    }
+
+    #[cfg(feature = "tickets")]
+    pub(super) fn limits(&self) -> &[NotBefore] {
+        &self.0.not_before
     }
 
     /// The topics that it names, if it is not for all; `Err` where a rule decides.
@@ -199,7 +217,8 @@ impl fmt::Debug for Grant {
         debug
             .field("subject", &self.0.subject)
             .field("id", &self.0.id)
-            .field("expiry", &self.0.expiry);
+            .field("expiry", &self.0.expiry)
+            .field("not_before", &self.0.not_before);
         if let Some(topics) = &self.0.topics {
             debug.field("topics", &topics.names);
             debug.field("rules", &topics.rules.len());

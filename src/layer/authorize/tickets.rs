@@ -11,14 +11,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::Grant;
-use crate::topic_name::TopicName;
+use crate::{
+    event::EventId,
+    millis::{from_unix_millis, millis, unix_millis},
+    subscription::NotBefore,
+    topic_name::TopicName,
+};
 
 /// What is signed begins with this, so that a key that signs other things, too, makes no ticket of them.
 const DOMAIN: &[u8] = b"tower-sse ticket 1\0";
 const SIGNATURE: usize = 32;
 
-/// The end of the ticket; the subject, the id, the end and the topics of the grant. Times are in
-/// milliseconds since 1970.
+/// The end of the ticket; the subject, the id, the end and the topics of the grant; the ids and the
+/// time that it is not before. Times are in milliseconds since 1970.
 ///
 /// A list, so that whoever knows fewer fields refuses the ticket instead of widening the grant.
 type Content = (
@@ -27,6 +32,8 @@ type Content = (
     Option<String>,
     Option<u64>,
     Option<Vec<String>>,
+    Vec<String>,
+    Option<u64>,
 );
 
 /// Makes tickets of grants, and grants of tickets.
@@ -57,9 +64,9 @@ type Content = (
 /// # example().unwrap();
 /// ```
 ///
-/// A ticket carries the subject, the id, the expiry and the topics of the grant. Not carried is what
-/// was [added to it](Grant::with): the hook adds that again, and a handler must not take its absence
-/// for a permission.
+/// A ticket carries the subject, the id, the expiry and the topics of the grant, and what it is
+/// [not before](Grant::not_before). Not carried is what was [added to it](Grant::with): the hook adds
+/// that again, and a handler must not take its absence for a permission.
 ///
 /// It is signed with HMAC-SHA256, not encrypted: its bearer can read it. It is URL-safe text, and is
 /// good for opening streams as often as its bearer likes until it [ends](Self::lifetime), after one
@@ -187,14 +194,17 @@ impl Tickets {
             return Err(IssueError::Expired);
         }
         let topics = grant.named_topics().map_err(|_| IssueError::TopicRule)?;
-        let own_end = now.checked_add(self.lifetime).map_or(u64::MAX, millis);
-        let end = grant.expiry().map(millis);
+        let own_end = now.checked_add(self.lifetime).map_or(u64::MAX, unix_millis);
+        let end = grant.expiry().map(unix_millis);
+        let (ids, times) = limits(grant);
         let content: Content = (
             end.map_or(own_end, |end| end.min(own_end)),
             grant.subject_name().map(str::to_owned),
             grant.id_text().map(str::to_owned),
             end,
             topics.map(|names| names.iter().map(TopicName::to_string).collect()),
+            ids,
+            times.into_iter().max(),
         );
         let content = serde_json::to_vec(&content).expect("numbers and texts can be written");
 
@@ -227,28 +237,53 @@ impl Tickets {
         if !self.keys.iter().any(holds) {
             return Err(InvalidTicket::Forged);
         }
-        let content: Content =
-            serde_json::from_slice(content).map_err(|_| InvalidTicket::Malformed)?;
-        let (own_end, subject, id, end, topics) = content;
-        if moment(own_end)? <= now {
-            return Err(InvalidTicket::Expired);
-        }
-        let mut grant = Grant::new();
-        if let Some(subject) = subject {
-            grant = grant.subject(subject);
-        }
-        if let Some(id) = id {
-            grant = grant.id(id);
-        }
-        if let Some(end) = end {
-            grant = grant.expires_at(moment(end)?);
-        }
-        if let Some(topics) = topics {
-            let names: Result<Vec<_>, _> = topics.iter().map(TopicName::new).collect();
-            grant = grant.topics(names.map_err(|_| InvalidTicket::Malformed)?);
-        }
-        Ok(grant)
+        let content = serde_json::from_slice(content).map_err(|_| InvalidTicket::Malformed)?;
+        granted(content, now)
     }
+}
+
+fn granted(content: Content, now: SystemTime) -> Result<Grant, InvalidTicket> {
+    let moment = |millis| from_unix_millis(millis).ok_or(InvalidTicket::Malformed);
+    let (own_end, subject, id, end, topics, after, since) = content;
+    if moment(own_end)? <= now {
+        return Err(InvalidTicket::Expired);
+    }
+    let mut grant = Grant::new();
+    if let Some(subject) = subject {
+        grant = grant.subject(subject);
+    }
+    if let Some(id) = id {
+        grant = grant.id(id);
+    }
+    if let Some(end) = end {
+        grant = grant.expires_at(moment(end)?);
+    }
+    if let Some(topics) = topics {
+        let names: Result<Vec<_>, _> = topics.iter().map(TopicName::new).collect();
+        grant = grant.topics(names.map_err(|_| InvalidTicket::Malformed)?);
+    }
+    for id in after {
+        let id = EventId::new(&id).map_err(|_| InvalidTicket::Malformed)?;
+        grant = grant.not_before(NotBefore::Id(id));
+    }
+    if let Some(since) = since {
+        grant = grant.not_before(NotBefore::Time(moment(since)?));
+    }
+    Ok(grant)
+}
+
+/// The ids and the times that a grant is not before; times rounded up, so that none is widened.
+fn limits(grant: &Grant) -> (Vec<String>, Vec<u64>) {
+    let (mut ids, mut times) = (Vec::new(), Vec::new());
+    for limit in grant.limits() {
+        match limit {
+            NotBefore::Id(id) => ids.push(id.to_string()),
+            NotBefore::Time(time) => {
+                times.push(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default()));
+            }
+        }
+    }
+    (ids, times)
 }
 
 fn signed(key: &Hmac<Sha256>, path: Option<&str>, content: &[u8]) -> Hmac<Sha256> {
@@ -265,18 +300,6 @@ fn signed(key: &Hmac<Sha256>, path: Option<&str>, content: &[u8]) -> Hmac<Sha256
     }
     mac.update(content);
     mac
-}
-
-/// Whole milliseconds since 1970, never later than `time`.
-fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn moment(millis: u64) -> Result<SystemTime, InvalidTicket> {
-    UNIX_EPOCH
-        .checked_add(Duration::from_millis(millis))
-        .ok_or(InvalidTicket::Malformed)
 }
 
 impl fmt::Debug for Tickets {

@@ -1,12 +1,14 @@
 //! A grant is for the topics that it names.
 
+use std::time::SystemTime;
+
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use axum::response::{IntoResponse, Response as AxumResponse};
 use http::Response;
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use tower_sse::{
-    Denial, Event, Grant, Hub, LastEventId, RequestView, Sse, SseLayer, Start, StatusCode,
-    Subscription, TopicDenied, TopicName,
+    Denial, Event, Grant, Hub, LastEventId, NotBefore, RequestView, Sse, SseLayer, Start,
+    StatusCode, Subscription, TopicDenied, TopicName,
 };
 
 use crate::{
@@ -132,6 +134,41 @@ async fn topic_that_is_not_granted_is_not_replayed() {
             if !matches!(server.kind, Kind::Tower | Kind::PlainIo | Kind::TowerHttp2) {
                 assert_eq!(response.header("cache-control"), Some("no-store"));
             }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_from_before_a_moment_of_the_grant_is_replayed() {
+    let hub = Hub::new();
+    let topic = hub.topic::<String>("a").unwrap();
+    let mut ids = Vec::new();
+    for text in ["first", "second", "third"] {
+        ids.push(topic.publish(&text.to_owned()).await.unwrap());
+    }
+    let first = ids[0].to_string();
+    let grant = Grant::new()
+        .topics(["a"])
+        .not_before(NotBefore::Time(SystemTime::UNIX_EPOCH))
+        .not_before(NotBefore::Id(ids[1].clone()));
+    let layer = SseLayer::new().authorize(move |_: RequestView| {
+        let grant = grant.clone();
+        async move { Ok(grant) }
+    });
+    let site = Site::new(move |seen: Seen| {
+        let followed = hub.subscribe("a", seen.last).start(Start::All);
+        Admitted(seen.grant.unwrap().admit(followed).map(Sse::new))
+    });
+    on(&Kind::ALL, &site.layer(layer), async |server| {
+        let client = server.client().await;
+        for request in [
+            Request::get("/"),
+            Request::get("/").header("last-event-id", &first),
+            Request::get(format!("/?lastEventId={first}")),
+        ] {
+            let mut response = client.send(request).await;
+            assert_eq!(response.events(1).await[0].1, "\"third\"");
         }
     })
     .await;

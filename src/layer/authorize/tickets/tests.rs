@@ -43,6 +43,10 @@ fn ticket_carries_the_grant() {
         .id("jti \"1\"\n\u{1f980}")
         .expires_at(at(5_000_000_000))
         .topics(["news", "user/alice"])
+        .not_before(NotBefore::Id(EventId::from_static("a-1")))
+        .not_before(NotBefore::Time(at(4_000_000)))
+        .not_before(NotBefore::Id(EventId::from_static("b-2")))
+        .not_before(NotBefore::Time(at(3_000_000)))
         .with(7_u8);
     let ticket = tickets().sign(&grant, None, at(0)).unwrap();
     let url_safe = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
@@ -54,12 +58,22 @@ fn ticket_carries_the_grant() {
     assert!(read.allows(&topic("news")) && read.allows(&topic("user/alice")));
     assert!(!read.allows(&topic("user/bob")));
     assert_eq!(read.get::<u8>(), None);
+    let ids = ["a-1", "b-2"].map(|id| NotBefore::Id(EventId::from_static(id)));
+    assert_eq!(read.limits()[..2], ids);
+    assert_eq!(read.limits()[2..], [NotBefore::Time(at(4_000_000))]);
 
     let ticket = tickets().sign(&Grant::new(), None, at(0)).unwrap();
     let read = tickets().read(&ticket, None, at(0)).unwrap();
     assert_eq!((read.subject_name(), read.id_text()), (None, None));
     assert_eq!(read.expiry(), None);
     assert!(read.allows(&topic("news")));
+
+    assert_eq!(read.limits(), []);
+    // A time is never made earlier.
+    let since = Grant::new().not_before(NotBefore::Time(at(4_000_001)));
+    let ticket = tickets().sign(&since, None, at(0)).unwrap();
+    let read = tickets().read(&ticket, None, at(0)).unwrap();
+    assert_eq!(read.limits(), [NotBefore::Time(at(5_000_000))]);
 
     // The list of none is not the lack of a list.
     let none = Grant::new().topics(Vec::<TopicName>::new());
@@ -212,7 +226,7 @@ fn what_is_no_ticket_is_refused() {
         refused(text, why);
     }
     // The key signs something else, too.
-    let content = format!("[{},\"alice\",null,null,null]", u64::MAX);
+    let content = format!("[{},\"alice\",null,null,null,[],null]", u64::MAX);
     for prefix in ["", "\0"] {
         let mut plain: Hmac<Sha256> = Hmac::new_from_slice(&KEY).unwrap();
         plain.update(prefix.as_bytes());
@@ -230,15 +244,20 @@ fn ticket_with_more_or_other_fields_is_refused() {
         String::new(),
         "{}".into(),
         "[]".into(),
-        format!("[{end},null,null,null]"),
-        format!("[{end},null,null,null,null,null]"),
-        format!("[{end},null,null,null,[\"no topic\"]]"),
-        format!("[{end},null,null,-1,null]"),
-        format!("[{end}0,null,null,null,null]"),
-        format!("[{end},null,null,null,null]x"),
+        format!("[{end},null,null,null,null]"),
+        format!("[{end},null,null,null,null,[]]"),
+        format!("[{end},null,null,null,null,[],null,null]"),
+        format!("[{end},null,null,null,[\"no topic\"],[],null]"),
+        format!("[{end},null,null,null,null,[\"no id\"],null]"),
+        format!("[{end},null,null,null,null,null,null]"),
+        format!("[{end},null,null,-1,null,[],null]"),
+        format!("[{end}0,null,null,null,null,[],null]"),
+        format!("[{end},null,null,null,null,[],null]x"),
     ] {
         refused(&of_content(&content), InvalidTicket::Malformed);
     }
+    let good = format!("[{end},null,null,null,null,[],null]");
+    assert!(tickets().read(&of_content(&good), None, at(0)).is_ok());
 }
 
 #[test]
