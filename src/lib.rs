@@ -82,7 +82,7 @@ mod topic_name;
 mod waker_id;
 mod wire;
 
-pub use connection::StreamFailed;
+pub use connection::{EndReason, StreamFailed};
 pub use event::{
     DecodeError, EncodeError, Event, EventId, EventName, Gap, GapReason, IntoEvent, InvalidEventId,
     InvalidEventName,
@@ -91,8 +91,8 @@ pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
-    Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, Secret, SseLayer, SseService,
-    TokenFinder, TopicDenied,
+    Authorize, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture, Revocations,
+    Secret, SseLayer, SseService, TokenFinder, TopicDenied,
 };
 #[cfg(feature = "tickets")]
 pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};

@@ -100,7 +100,7 @@ impl Auth {
         let tickets = self.tickets.clone();
         SseLayer::new().authorize(move |request: RequestView| {
             let ticket = request.query_param("ticket").unwrap_or_default();
-            let grant = tickets.verify_for(&ticket, request.path());
+            let grant = tickets.verify_for(&ticket, &request);
             async move { Ok(grant?) }
         })
     }

@@ -1,6 +1,6 @@
 //! What a hook sees of a request.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ pub struct RequestView {
     path: String,
     query: Option<String>,
     headers: Vec<(String, Bytes)>,
+    came_at: SystemTime,
 }
 
 impl RequestView {
@@ -32,6 +33,7 @@ impl RequestView {
             headers: headers
                 .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)))
                 .collect(),
+            came_at: SystemTime::now(),
         }
     }
 
@@ -100,6 +102,12 @@ impl RequestView {
                     .and_then(|value| value.strip_suffix('"'));
                 quoted.unwrap_or(value)
             })
+    }
+
+    /// When it came, also where a hook is [asked again](crate::SseLayer::authorize_again) about it.
+    #[must_use]
+    pub fn came_at(&self) -> SystemTime {
+        self.came_at
     }
 
     /// The position that the client comes back with.

@@ -13,6 +13,7 @@ use sha2::Sha256;
 use super::Grant;
 use crate::{
     event::EventId,
+    layer::RequestView,
     millis::{from_unix_millis, millis, unix_millis},
     subscription::NotBefore,
     topic_name::TopicName,
@@ -55,7 +56,7 @@ type Content = (
 /// // On the route of the stream:
 /// let layer = SseLayer::new().authorize(move |request: RequestView| {
 ///     let ticket = request.query_param("ticket").unwrap_or_default();
-///     let grant = tickets.verify(&ticket);
+///     let grant = tickets.verify_for(&ticket, &request);
 ///     async move { Ok(grant?) } // 401 if it is no good
 /// });
 /// # drop(layer);
@@ -154,8 +155,7 @@ impl Tickets {
         self.sign(grant, None, SystemTime::now())
     }
 
-    /// Makes a ticket that is good for one path, as the hook sees it, and with
-    /// [`verify_for`](Self::verify_for) only.
+    /// Makes a ticket that is good for requests of one path only, as the hook sees it.
     ///
     /// In axum a hook within `Router::nest` sees a path without the prefix.
     ///
@@ -166,22 +166,26 @@ impl Tickets {
         self.sign(grant, Some(path), SystemTime::now())
     }
 
-    /// Makes the grant of a ticket that is good for all paths.
+    /// Makes the grant of a ticket that a request has shown, for all paths or for that of the request.
+    ///
+    /// What counts is when the request came. So a hook that is [asked
+    /// again](crate::SseLayer::authorize_again) about an open stream finds its ticket as good as it was.
     ///
     /// # Errors
     ///
-    /// When it is no ticket, none of ours, or has ended.
-    pub fn verify(&self, ticket: &str) -> Result<Grant, InvalidTicket> {
-        self.read(ticket, None, SystemTime::now())
+    /// When it is no ticket, none of ours, for another path, or had ended.
+    pub fn verify_for(&self, ticket: &str, request: &RequestView) -> Result<Grant, InvalidTicket> {
+        let paths = [None, Some(request.path())];
+        self.read(ticket, &paths, request.came_at())
     }
 
-    /// Makes the grant of a ticket that was [issued for](Self::issue_for) this path.
+    /// Makes the grant of a ticket for all paths, at this moment.
     ///
     /// # Errors
     ///
-    /// When it is no ticket, none of ours, for another path or for all, or has ended.
-    pub fn verify_for(&self, ticket: &str, path: &str) -> Result<Grant, InvalidTicket> {
-        self.read(ticket, Some(path), SystemTime::now())
+    /// When it is no ticket, none of ours, for one path, or has ended.
+    pub fn verify(&self, ticket: &str) -> Result<Grant, InvalidTicket> {
+        self.read(ticket, &[None], SystemTime::now())
     }
 
     fn sign(
@@ -222,7 +226,7 @@ impl Tickets {
     fn read(
         &self,
         ticket: &str,
-        path: Option<&str>,
+        paths: &[Option<&str>],
         now: SystemTime,
     ) -> Result<Grant, InvalidTicket> {
         if ticket.len() > Self::MAX_LEN {
@@ -233,8 +237,9 @@ impl Tickets {
         let Some((signature, content)) = bytes.split_at_checked(SIGNATURE) else {
             return Err(InvalidTicket::Malformed);
         };
-        let holds = |key| signed(key, path, content).verify_slice(signature).is_ok();
-        if !self.keys.iter().any(holds) {
+        let holds = |key, path| signed(key, path, content).verify_slice(signature).is_ok();
+        let mut keys = self.keys.iter();
+        if !keys.any(|key| paths.iter().any(|path| holds(key, *path))) {
             return Err(InvalidTicket::Forged);
         }
         let content = serde_json::from_slice(content).map_err(|_| InvalidTicket::Malformed)?;
