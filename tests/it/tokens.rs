@@ -222,3 +222,21 @@ async fn ticket_and_token_are_refused_after_their_time() {
         example.server.stop().await;
     }
 }
+
+#[tokio::test]
+async fn stream_ends_with_the_token_that_its_ticket_was_made_for() {
+    for kind in KINDS {
+        let example = Example::start(kind, Duration::from_secs(2), MINUTE);
+        let started = Instant::now();
+        // Until three requests are done before the token ends.
+        loop {
+            assert!(started.elapsed() < MINUTE, "no stream was opened");
+            let (_, ticket) = example.ticket(&example.login().await).await;
+            let (status, _) = example.stream(&ticket, r#"{"reason":"expired"}"#).await;
+            if status == 200 {
+                break;
+            }
+        }
+        example.server.stop().await;
+    }
+}
