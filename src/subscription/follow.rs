@@ -163,7 +163,7 @@ impl Follower {
 
     /// The cursor, unless the client has yet to be told of what is missing before it.
     pub(super) fn told(&self) -> Option<Position> {
-        self.cursor.filter(|_| self.gap.is_none())
+        self.cursor.filter(|_| !self.has_gap())
     }
 
     /// Returns what comes next. With `joined`, events come as blocks.

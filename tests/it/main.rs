@@ -24,6 +24,8 @@ mod several;
 mod slow;
 mod story;
 mod tidy;
+#[cfg(feature = "tickets")]
+mod tokens;
 mod whatwg;
 mod wire;
 
