@@ -20,8 +20,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_core::Stream;
+use smol_str::SmolStr;
 
 use crate::{
     event::{ByeReason, Event, EventId, bye, gap, open},
@@ -249,7 +249,7 @@ impl Subscription {
             Step::Unavailable(at) => {
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
-                    _ => at.map(|at| at.to_string().into()),
+                    _ => at.map(Position::to_text),
                 };
                 let bye = bye(ByeReason::Unavailable);
                 take(match id {
@@ -288,10 +288,10 @@ impl Subscription {
     }
 
     /// The id of a place in a topic.
-    fn id(&mut self, topic: usize, at: Position) -> ByteString {
+    fn id(&mut self, topic: usize, at: Position) -> SmolStr {
         match &mut self.following {
             Following::Several(several) => several.id(topic, at),
-            Following::NotYet(_) | Following::One(_) => at.to_string().into(),
+            Following::NotYet(_) | Following::One(_) => at.to_text(),
         }
     }
 }
