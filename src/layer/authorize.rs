@@ -6,6 +6,7 @@ use std::{
     error::Error,
     fmt,
     sync::Arc,
+    time::SystemTime,
 };
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -83,6 +84,8 @@ pub struct Grant(Arc<Granted>);
 #[derive(Clone, Default)]
 struct Granted {
     subject: Option<String>,
+    id: Option<String>,
+    expiry: Option<SystemTime>,
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
@@ -100,6 +103,20 @@ impl Grant {
         self
     }
 
+    /// Gives the grant an id of its own, such as the `jti` of a token, by which it can be revoked.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.0).id = Some(id.into());
+        self
+    }
+
+    /// Says when it ends, such as the `exp` of a token: at this moment it holds no more.
+    #[must_use]
+    pub fn expires_at(mut self, moment: SystemTime) -> Self {
+        Arc::make_mut(&mut self.0).expiry = Some(moment);
+        self
+    }
+
     /// Adds a value for the handler, in place of an earlier one of the same type.
     #[must_use]
     pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Self {
@@ -114,6 +131,18 @@ impl Grant {
         self.0.subject.as_deref()
     }
 
+    /// The id of the grant itself, if it has one.
+    #[must_use]
+    pub fn id_text(&self) -> Option<&str> {
+        self.0.id.as_deref()
+    }
+
+    /// When it ends, if ever.
+    #[must_use]
+    pub fn expiry(&self) -> Option<SystemTime> {
+        self.0.expiry
+    }
+
     /// The value of this type that the hook has added.
     #[must_use]
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
@@ -125,6 +154,8 @@ impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
             .field("subject", &self.0.subject)
+            .field("id", &self.0.id)
+            .field("expiry", &self.0.expiry)
             .finish_non_exhaustive()
     }
 }
