@@ -4,7 +4,6 @@
 mod adapters;
 mod bad_input;
 mod client;
-mod compression;
 mod failure;
 mod fan_out;
 mod faulty;
@@ -20,6 +19,7 @@ mod servers;
 mod several;
 mod story;
 mod tidy;
+mod together;
 mod whatwg;
 mod wire;
 
