@@ -21,8 +21,8 @@ use actix_web::{
 };
 
 use crate::{
-    connection::Settings, head, last_event_id::LastEventId, layer::Grant, socket::tune_socket,
-    sse::Sse, subscription::InvalidTopics, topic_name::InvalidTopicName,
+    head, last_event_id::LastEventId, layer::Grant, socket::tune_socket, sse::Sse,
+    subscription::InvalidTopics, topic_name::InvalidTopicName,
 };
 pub use body::ActixBody;
 pub use middleware::SseMiddleware;
@@ -34,18 +34,19 @@ impl<S: 'static> Responder for Sse<S> {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let settings = Settings::default();
         let mut response = HttpResponse::Ok();
         response.content_type(head::EVENT_STREAM);
         let mut response = if request.method() == Method::HEAD {
             // actix would wait for the body before it sends the head.
             response.body(ActixBody::<BoxBody>::head())
         } else {
-            let connection = self.into_connection(settings.clone());
-            response.body(body::StreamBody::new(connection))
+            let body = body::StreamBody::new(self.into_source());
+            let open = body.open_stream().clone();
+            let mut response = response.body(body);
+            response.extensions_mut().insert(open);
+            response
         };
         complete(&mut response, request.version());
-        response.extensions_mut().insert(settings);
         response
     }
 }

@@ -80,7 +80,7 @@ mod topic_name;
 mod waker_id;
 mod wire;
 
-pub use connection::StreamFailed;
+pub use connection::{EndReason, StreamFailed};
 pub use event::{
     DecodeError, EncodeError, Event, EventId, EventName, Gap, GapReason, IntoEvent, InvalidEventId,
     InvalidEventName,
@@ -89,7 +89,8 @@ pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
-    Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, SseLayer, SseService,
+    Authorize, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture, Revocations,
+    SseLayer, SseService,
 };
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};

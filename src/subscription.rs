@@ -211,6 +211,15 @@ impl Subscription {
         }
     }
 
+    /// The id that the client would come back with, where it is known and a gap is not still to be told.
+    pub(crate) fn last_id(&self) -> Option<SmolStr> {
+        match &self.following {
+            Following::NotYet(_) => None,
+            Following::One(follower) => follower.told().map(Position::to_text),
+            Following::Several(several) => several.last_id(),
+        }
+    }
+
     /// Returns what comes next, with the number of its topic.
     fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<(usize, Step)>> {
         if let Following::NotYet(plan) = &self.following {

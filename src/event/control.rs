@@ -70,7 +70,26 @@ impl Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByeReason {
     Busy,
+    Draining,
+    Expired,
+    MaxAge,
+    Revoked,
+    Stalled,
     Unavailable,
+}
+
+impl ByeReason {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Expired => "expired",
+            Self::MaxAge => "max-age",
+            Self::Revoked => "revoked",
+            Self::Stalled => "stalled",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// `sse.open`: a position before there is an event to carry it.
@@ -93,9 +112,6 @@ pub(crate) fn gap(gap: Gap, topic: Option<&TopicName>) -> Event {
 
 /// `sse.bye`: the last event of a stream.
 pub(crate) fn bye(reason: ByeReason) -> Event {
-    let data = match reason {
-        ByeReason::Busy => r#"{"reason":"busy"}"#,
-        ByeReason::Unavailable => r#"{"reason":"unavailable"}"#,
-    };
+    let data = format!(r#"{{"reason":"{}"}}"#, reason.as_str());
     Event::new(data).name(EventName::reserved("sse.bye"))
 }
