@@ -132,8 +132,9 @@ async fn one_event(hub: &Hub, client: &Client, request: Request) -> Response {
     response
 }
 
-/// What a page of another origin does that resumes by `fetch`, with a token that it may send.
-async fn check_cors(hub: &Hub, client: &Client) {
+/// What a page of another origin does that resumes by `fetch`, with a token that it may send. Returns
+/// whether it may read a refusal.
+async fn check_cors(hub: &Hub, client: &Client) -> bool {
     let from_page = |method| Request::new(method, "/endless").header("origin", PAGE);
     let preflight = from_page("OPTIONS")
         .header("access-control-request-method", "GET")
@@ -150,6 +151,7 @@ async fn check_cors(hub: &Hub, client: &Client) {
 
     let refused = client.send(from_page("GET")).await;
     assert_eq!(refused.status, 401);
+    let readable = refused.header("access-control-allow-origin") == Some(PAGE);
 
     let resumed = from_page("GET")
         .header("authorization", "Bearer alice")
@@ -161,4 +163,5 @@ async fn check_cors(hub: &Hub, client: &Client) {
     assert_eq!(response.events(1).await[0].0, "sse.gap");
     publish(hub, "first").await;
     assert_eq!(response.events(2).await[1].1, r#""first""#);
+    readable
 }

@@ -28,11 +28,13 @@ async fn page_of_another_origin_may_resume() {
             HeaderName::from_static("last-event-id"),
         ]);
     let allowing = |app: Router| app.layer(cors.clone());
+    let mut readable = Vec::new();
     in_axum(&hub, &guarded(), allowing, async |server| {
-        check_cors(&hub, &server.client().await).await;
+        readable.push(check_cors(&hub, &server.client().await).await);
         server.stop().await;
     })
     .await;
+    assert_eq!(readable, [true, false]);
 }
 
 /// Reads a trace up to the entry that has this in it.
