@@ -12,6 +12,7 @@ mod head;
 mod hostile;
 mod hub;
 mod layer;
+mod life;
 mod load;
 mod memory;
 mod resume;

@@ -439,6 +439,10 @@ impl Server {
         }
     }
 
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     pub(crate) async fn client(&self) -> Client {
         self.client_of(self.kind.protocol()).await
     }
