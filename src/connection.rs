@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
+use smol_str::SmolStr;
 
 use crate::wire::LineScanner;
 pub(crate) use caught::caught;
@@ -41,7 +41,7 @@ pub(crate) trait Source {
     }
 
     /// The id that the client would come back with, where it is known.
-    fn last_id(&self) -> Option<ByteString> {
+    fn last_id(&self) -> Option<SmolStr> {
         None
     }
 

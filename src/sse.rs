@@ -7,10 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_core::Stream;
 use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame};
+use smol_str::SmolStr;
 
 use sealed::Piece;
 
@@ -57,7 +57,7 @@ struct Functions<S> {
     /// Polls it for its next piece, with a buffer to write it to.
     poll: fn(Pin<&mut S>, &mut Context<'_>, &mut Vec<u8>) -> PolledPiece,
     /// Returns the id that the client would come back with, where it is known.
-    last_id: fn(&S) -> Option<ByteString>,
+    last_id: fn(&S) -> Option<SmolStr>,
 }
 
 type PolledPiece = Poll<Option<Result<Piece, BoxError>>>;
@@ -148,7 +148,7 @@ where
 impl EventSource for Subscription {}
 
 mod sealed {
-    use super::{ByteString, Bytes, Context, Pin};
+    use super::{Bytes, Context, Pin, SmolStr};
 
     #[derive(Debug)]
     pub enum Piece {
@@ -165,7 +165,7 @@ mod sealed {
             out: &mut Vec<u8>,
         ) -> super::PolledPiece;
 
-        fn last_id(&self) -> Option<ByteString> {
+        fn last_id(&self) -> Option<SmolStr> {
             None
         }
     }
@@ -188,7 +188,7 @@ impl sealed::Sealed for Subscription {
         Poll::Ready(blocks.map(|blocks| Ok(Piece::Joined(blocks))))
     }
 
-    fn last_id(&self) -> Option<ByteString> {
+    fn last_id(&self) -> Option<SmolStr> {
         self.last_id()
     }
 }
@@ -243,7 +243,7 @@ impl<S> Source for Polled<S> {
         Poll::Ready(Some(Ok(out.into())))
     }
 
-    fn last_id(&self) -> Option<ByteString> {
+    fn last_id(&self) -> Option<SmolStr> {
         (self.functions.last_id)(&self.stream)
     }
 }

@@ -4,7 +4,6 @@
 mod adapters;
 mod bad_input;
 mod client;
-mod compression;
 mod failure;
 mod fan_out;
 mod faulty;
@@ -24,6 +23,7 @@ mod several;
 mod slow;
 mod story;
 mod tidy;
+mod together;
 #[cfg(feature = "tickets")]
 mod tokens;
 mod whatwg;

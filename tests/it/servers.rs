@@ -451,6 +451,13 @@ impl Server {
         Client::connect(self.address.clone(), protocol).await
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        match &self.address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(path) => panic!("{path:?} has no port"),
+        }
+    }
+
     pub(crate) async fn get(&self, target: &str) -> Received {
         self.client().await.get(target).await
     }
