@@ -20,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
+use smol_str::SmolStr;
 
 use crate::{
     sent::{Sent, Standing},
@@ -48,7 +48,7 @@ pub(crate) trait Source {
     }
 
     /// The id that the client would come back with, where it is known.
-    fn last_id(&self) -> Option<ByteString> {
+    fn last_id(&self) -> Option<SmolStr> {
         None
     }
 

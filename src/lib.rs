@@ -61,8 +61,9 @@
 //!
 //! # Features
 //!
-//! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
-//! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `axum`: [`Sse`] and [`Stop`] are an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
+//! - `actix`: [`Sse`] and [`Stop`] are a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `tickets`: `Tickets`, a grant as signed text for the query of a browser's `EventSource`.
 //! - `file`: `store::FileStore`, a durable store in one file.
 //! - `nats`: `store::NatsStore`, a log on NATS JetStream that several processes share.
 //! - `metrics`: figures of all streams, see below.
@@ -127,6 +128,7 @@ mod millis;
 mod sent;
 mod socket;
 mod sse;
+mod stop;
 pub mod store;
 mod subscription;
 mod sync;
@@ -144,11 +146,14 @@ pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::{LastEventId, ResumeOutcome};
 pub use layer::{
     Authorize, Closed, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture,
-    Revocations, SseLayer, SseService,
+    Revocations, Secret, SseLayer, SseService, TokenFinder, TopicDenied,
 };
+#[cfg(feature = "tickets")]
+pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
-pub use subscription::{IntoTopicName, InvalidTopics, SlowClient, Start, Subscription};
+pub use stop::Stop;
+pub use subscription::{IntoTopicName, InvalidTopics, NotBefore, SlowClient, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 

@@ -7,10 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_core::Stream;
 use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame};
+use smol_str::SmolStr;
 
 use sealed::Piece;
 
@@ -247,7 +247,7 @@ impl<S> Source for Polled<S> {
         })))
     }
 
-    fn last_id(&self) -> Option<ByteString> {
+    fn last_id(&self) -> Option<SmolStr> {
         (self.functions.subscription)(&self.stream)?.last_id()
     }
 

@@ -7,6 +7,7 @@ mod follow;
 mod frame;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod not_before;
 mod positions;
 mod reader;
 mod several;
@@ -21,8 +22,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytestring::ByteString;
 use futures_core::Stream;
+use smol_str::SmolStr;
 
 use crate::{
     event::{Event, EventId, bye, gap, open},
@@ -35,6 +36,8 @@ use crate::{
 use budget::{Out, piece};
 pub(crate) use feeds::Feeds;
 use follow::{Begin, Follower, Step};
+pub use not_before::NotBefore;
+use not_before::floors;
 use positions::Tag;
 use several::Several;
 pub use slow::SlowClient;
@@ -66,7 +69,7 @@ pub enum Start {
 /// After a usable `Last-Event-ID` that is every retained event behind it, once and in order. Where
 /// that cannot be, the first event is an `sse.gap` that says why, and the stream goes on behind the
 /// gap. A client that reads slowly costs nobody else anything: a subscription is a place in the log,
-/// not a queue.
+/// not a queue. What becomes of it is up to its topic ([`Hub::slow_clients`](crate::Hub::slow_clients)).
 ///
 /// Made by [`Hub::subscribe`](crate::Hub::subscribe); given to [`Sse::new`](crate::Sse::new), which
 /// sends the encoded events that all clients share, or read as a [stream of events](Self::events).
@@ -102,6 +105,7 @@ struct Plan {
     topics: Topics,
     last: LastEventId,
     start: Start,
+    not_before: Vec<NotBefore>,
     priming: bool,
 }
 
@@ -123,6 +127,7 @@ impl Subscription {
                 topics,
                 last,
                 start: Start::Live,
+                not_before: Vec::new(),
                 priming: true,
             })),
             filter: None,
@@ -135,6 +140,31 @@ impl Subscription {
             plan.start = start;
         }
         self
+    }
+
+    /// Sends nothing from before an event or a time, whatever the client's last event id and the
+    /// [start](Self::start); what it misses by that is no gap. Of several, all hold.
+    ///
+    /// It is for those who may read what a topic retains from some moment on only. Without such a limit
+    /// whoever may follow a topic may read all of it.
+    pub fn not_before(mut self, not_before: NotBefore) -> Self {
+        if let Following::NotYet(plan) = &mut self.following {
+            plan.not_before.push(not_before);
+        }
+        self
+    }
+
+    /// The topics that it follows, each once, sorted by name.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        let (one, plan, several) = match &self.following {
+            Following::NotYet(plan) => (None, Some(plan.topics.names()), None),
+            Following::One(follower) => (Some(follower.topic()), None, None),
+            Following::Several(several) => (None, None, Some(several.names())),
+        };
+        let plan = plan.into_iter().flatten();
+        one.into_iter()
+            .chain(plan)
+            .chain(several.into_iter().flatten())
     }
 
     /// Keeps events from this client for which `keep` is false.
@@ -224,10 +254,10 @@ impl Subscription {
     }
 
     /// The id that the client would come back with, where it is known and a gap is not still to be told.
-    pub(crate) fn last_id(&self) -> Option<ByteString> {
+    pub(crate) fn last_id(&self) -> Option<SmolStr> {
         match &self.following {
             Following::NotYet(_) => None,
-            Following::One(follower) => follower.told().map(|at| at.to_string().into()),
+            Following::One(follower) => follower.told().map(Position::to_text),
             Following::Several(several) => several.last_id(),
         }
     }
@@ -279,7 +309,7 @@ impl Subscription {
             Step::End(reason, at) => {
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
-                    _ => at.map(|at| at.to_string().into()),
+                    _ => at.map(Position::to_text),
                 };
                 let bye = bye(reason);
                 take(match id {
@@ -318,10 +348,10 @@ impl Subscription {
     }
 
     /// The id of a place in a topic.
-    fn id(&mut self, topic: usize, at: Position) -> ByteString {
+    fn id(&mut self, topic: usize, at: Position) -> SmolStr {
         match &mut self.following {
             Following::Several(several) => several.id(topic, at),
-            Following::NotYet(_) | Following::One(_) => at.to_string().into(),
+            Following::NotYet(_) | Following::One(_) => at.to_text(),
         }
     }
 }
@@ -338,8 +368,8 @@ impl Plan {
             Start::Newest(events) => u32::try_from(events).map_or(Begin::Oldest, Begin::Newest),
             Start::All => Begin::Oldest,
         };
-        let follower = |(name, head): &(TopicName, Option<Position>), resume| {
-            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head);
+        let follower = |(name, head): &(TopicName, Option<Position>), resume, floor| {
+            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head, floor);
             if !self.priming {
                 follower.without_priming();
             }
@@ -348,7 +378,9 @@ impl Plan {
         match &self.topics {
             Topics::One(topic) => {
                 let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
-                Following::One(follower(topic, several::resume(last, &tagged)[0]))
+                let resume = several::resume(last, &tagged)[0];
+                let floor = floors(&self.not_before, &tagged)[0];
+                Following::One(follower(topic, resume, floor))
             }
             Topics::Several(topics) => {
                 let tagged: Vec<_> = topics
@@ -356,8 +388,10 @@ impl Plan {
                     .map(|(name, _)| (name.clone(), Tag::of(name)))
                     .collect();
                 let resumes = several::resume(last, &tagged);
-                let followers = topics.iter().zip(resumes);
-                let followers = followers.map(|(topic, resume)| follower(topic, resume));
+                let floors = floors(&self.not_before, &tagged);
+                let followers = topics.iter().zip(resumes).zip(floors);
+                let followers =
+                    followers.map(|((topic, resume), floor)| follower(topic, resume, floor));
                 Following::Several(Box::new(Several::new(followers, tagged)))
             }
         }
@@ -421,6 +455,9 @@ impl Stream for Events {
                 Some((topic, step)) => {
                     *out = step.out();
                     subscription.on_step(topic, step, |event| ready.push_back(event));
+                    if ready.is_empty() {
+                        *out = None;
+                    }
                 }
                 None => return Poll::Ready(None),
             }

@@ -8,9 +8,9 @@ use std::{
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use bytestring::ByteString;
 use pin_project_lite::pin_project;
 use send_wrapper::SendWrapper;
+use smol_str::SmolStr;
 
 use super::ACTIX_BUFFER;
 use crate::{
@@ -60,7 +60,7 @@ impl<S: Source> Source for Local<S> {
         self.0.scanner()
     }
 
-    fn last_id(&self) -> Option<ByteString> {
+    fn last_id(&self) -> Option<SmolStr> {
         self.0.last_id()
     }
 

@@ -108,8 +108,11 @@ impl Ends {
     /// else has to see to it, since no clock does.
     pub(super) fn add(&self, end: End, waker: impl FnOnce() -> Waker) -> bool {
         let mut state = lock(&self.state);
-        let earlier = |next: &Box<Next>| next.end.at <= end.at;
-        if state.over || state.next.as_ref().is_some_and(earlier) {
+        let is_earlier = state
+            .next
+            .as_ref()
+            .is_some_and(|next| next.end.at <= end.at);
+        if state.over || is_earlier {
             return false;
         }
         let ticker = state.ticker.as_ref().filter(|ticker| !ticker.has_ended());
@@ -137,18 +140,21 @@ impl Ends {
     /// none, or it have ended with its runtime.
     pub(super) fn attend(&self, waker: impl FnOnce() -> Waker) {
         let mut state = lock(&self.state);
-        if state.over
-            || state
-                .ticker
-                .as_ref()
-                .is_some_and(|ticker| !ticker.has_ended())
-        {
+        let ticker = state.ticker.as_ref();
+        if state.over || ticker.is_some_and(|ticker| !ticker.has_ended()) {
             return;
         }
         state.ticker = Ticker::current();
         let State { next, ticker, .. } = &mut *state;
         if let (Some(next), Some(ticker)) = (next, ticker) {
             next.alarm = Some(ticker.set(next.end.at, &waker()));
+        }
+    }
+
+    /// Does the same where there is an end to come. Else it costs nothing.
+    pub(super) fn attend_if_any(&self, waker: impl FnOnce() -> Waker) {
+        if self.any.load(Ordering::Relaxed) {
+            self.attend(waker);
         }
     }
 

@@ -314,7 +314,7 @@ impl<S: Source + Send + 'static> State<S> {
         self.watched.tell_counts();
         let now = Instant::now();
         if let Some(due) = self.dues().filter(|due| *due > now).min() {
-            self.pace.keep(due, || line.waker());
+            self.pace.keep_on(due, || line.waker());
         }
         // Where no clock is left, who polls finds another.
         let is_due = self.dues().any(|due| due <= now || !self.pace.is_kept(due));
@@ -406,6 +406,7 @@ impl<S: Source + Send + 'static> State<S> {
     }
 
     fn look_for_end(&mut self, line: &Arc<Line<S>>, cx: &mut Context<'_>) {
+        line.ends.attend_if_any(|| line.waker());
         if let Some((reason, retry)) = self.due_end(line) {
             return self.part(line, reason, retry);
         }

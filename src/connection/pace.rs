@@ -88,15 +88,26 @@ impl Pace {
         self.alarm.as_ref().is_some_and(|alarm| alarm.is_kept(due))
     }
 
-    /// Sees to it that the alarm goes off by `due`. Without a runtime around, nothing does.
+    /// Sees to it that the alarm goes off by `due`, on the clock of the caller's runtime if that of
+    /// before has ended with its own. Without a runtime around, nothing does.
     pub(super) fn keep(&mut self, due: Instant, waker: impl FnOnce() -> Waker) {
-        if self.is_kept(due) {
-            return;
+        if !self.is_kept(due) {
+            let ticker = self.ticker().or_else(Ticker::current);
+            self.alarm = ticker.map(|ticker| ticker.set(due, &waker()));
         }
-        let ticker = self.alarm.take().map(|alarm| Arc::clone(alarm.ticker()));
-        let ticker = ticker.filter(|ticker| !ticker.has_ended());
-        let ticker = ticker.or_else(Ticker::current);
-        self.alarm = ticker.map(|ticker| ticker.set(due, &waker()));
+    }
+
+    /// Sees to the same when the clock calls, which it does a last time when it ends. Whoever calls
+    /// then has no runtime that the stream could count on.
+    pub(super) fn keep_on(&mut self, due: Instant, waker: impl FnOnce() -> Waker) {
+        if !self.is_kept(due) {
+            self.alarm = self.ticker().map(|ticker| ticker.set(due, &waker()));
+        }
+    }
+
+    fn ticker(&self) -> Option<Arc<Ticker>> {
+        let ticker = self.alarm.as_ref().map(Alarm::ticker);
+        ticker.filter(|ticker| !ticker.has_ended()).cloned()
     }
 
     /// Lets go of the alarm.

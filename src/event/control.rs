@@ -15,7 +15,8 @@ pub enum GapReason {
     Unknown,
     /// The client's last event id is beyond the end of the log, which has lost its end.
     Ahead,
-    /// The client reads more slowly than events are evicted.
+    /// The client reads more slowly than events are evicted, or than its topic
+    /// [waits for](crate::SlowClient).
     Lagged,
     /// The log itself has a hole.
     Lost,

@@ -106,9 +106,11 @@ impl Budget {
     }
 
     fn turn_now(self: &Arc<Self>) -> Option<Turn> {
+        if self.is_busy() {
+            return None;
+        }
         let reads = std::sync::Arc::clone(&self.reads);
         let permit = reads.try_acquire_owned().ok()?;
-        let _next = self.next.try_acquire().ok()?;
         self.take_room().ok()?;
         Some(self.begun(permit))
     }

@@ -31,6 +31,7 @@
 //! neither hears of it again nor loses anything.
 
 mod catching_up;
+mod floor;
 mod history;
 mod step;
 
@@ -43,7 +44,7 @@ use super::{
     slow::SlowClient,
 };
 use crate::{
-    event::{ByeReason, Gap, GapReason},
+    event::{ByeReason, GapReason},
     last_event_id::ResumeOutcome,
     sent::Standing,
     store::{Position, ReadFrom},
@@ -52,6 +53,8 @@ use crate::{
 };
 
 use catching_up::{Catching, CatchingUp};
+use floor::First;
+pub(super) use floor::{Floor, Place};
 pub(super) use step::{Begin, Resume, Step};
 
 /// How many answers of the store are worked through in one poll.
@@ -69,8 +72,8 @@ pub(super) struct Follower {
     /// What is under way with the store. While there is nothing, the follower is at the window.
     catching_up: Option<Box<CatchingUp>>,
     cursor: Option<Position>,
-    /// What is told before anything else is sent.
-    gap: Option<Box<Gap>>,
+    /// What is told before anything else is sent, and what is not to be sent.
+    first: Option<Box<First>>,
     /// Whether the client is to be sent its position, unless an event brings it.
     primes: bool,
     /// Whether something was sent, so that an eviction from now on is this connection's slowness. A
@@ -100,18 +103,14 @@ impl Follower {
         resume: Resume,
         begin: Begin,
         head: Option<Position>,
+        floor: Floor,
     ) -> Self {
-        let cursor = match resume {
-            Resume::After(position) => Some(position),
-            Resume::Nothing | Resume::Unusable => None,
-        };
-        let unusable = || Box::new(Gap::new(GapReason::Unknown, None));
         let mut follower = Self {
             listener: feeds.feed(topic).listen(),
             begin,
             catching_up: None,
-            cursor,
-            gap: matches!(resume, Resume::Unusable).then(unusable),
+            cursor: None,
+            first: First::new(floor),
             primes: matches!(resume, Resume::Nothing),
             settled: false,
             at_head: false,
@@ -126,8 +125,13 @@ impl Follower {
             pages: 0,
             ended: false,
         };
-        if cursor.is_none() {
-            follower.begin_anew(head);
+        match resume {
+            Resume::Nothing => follower.begin_anew(head),
+            Resume::After(position) => follower.begin_after(position),
+            Resume::Unusable => {
+                follower.set_gap(GapReason::Unknown, None);
+                follower.begin_anew(head);
+            }
         }
         follower
     }
@@ -168,7 +172,7 @@ impl Follower {
 
     /// The cursor, unless the client has yet to be told of what is missing before it.
     pub(super) fn told(&self) -> Option<Position> {
-        self.cursor.filter(|_| self.gap.is_none())
+        self.cursor.filter(|_| !self.has_gap())
     }
 
     /// What is known of where the client is.
@@ -242,9 +246,11 @@ impl Follower {
             _ => false,
         };
         // After the waker is armed, so that a window that comes later wakes.
-        self.cursor = self.listener.feed.tail();
-        match self.cursor {
-            Some(_) => Poll::Ready(None),
+        match self.listener.feed.tail() {
+            Some(tail) => {
+                self.begin_at(tail);
+                Poll::Ready(None)
+            }
             None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
             None => Poll::Pending,
         }
@@ -256,20 +262,23 @@ impl Follower {
         cursor: Position,
         joined: bool,
     ) -> Poll<Option<Step>> {
-        if self.gap.is_some() {
+        if self.has_gap() {
             return Poll::Ready(self.take_announcement(cursor));
         }
         if self.leaves {
             return Poll::Ready(Some(self.end(ByeReason::Lagged)));
         }
+        let joined = joined && self.first.is_none();
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
             Polled::Joined(blocks, events, to) => {
                 self.moved(to, events > 0);
                 Poll::Ready((events > 0).then_some(Step::Joined(blocks, events)))
             }
-            Polled::Frames(frames, to) => {
+            Polled::Frames(mut frames, to) => {
+                let hidden = self.hidden(frames.iter().map(|frame| frame.appended_at));
+                frames.drain(..hidden);
                 self.moved(to, frames.iter().any(Frame::is_event));
-                Poll::Ready(Some(Step::Frames(frames, to, None)))
+                Poll::Ready((!frames.is_empty()).then(|| Step::Frames(frames, to, None)))
             }
             Polled::Passed { newest, missed } => self.fall_behind(cursor, newest, missed),
             Polled::Elsewhere => self.ask(cursor),
@@ -334,22 +343,9 @@ impl Follower {
         self.resume.get_or_insert(ResumeOutcome::Resumed);
     }
 
-    /// What the client is told of its position, if anything.
-    fn take_announcement(&mut self, cursor: Position) -> Option<Step> {
-        let primes = std::mem::take(&mut self.primes);
-        if let Some(gap) = self.gap.take() {
-            return Some(Step::Gap(*gap, cursor));
-        }
-        if primes {
-            self.settled = true;
-        }
-        primes.then_some(Step::Open(cursor))
-    }
-
     /// Goes on at `position`, behind what is missing.
     fn gap(&mut self, reason: GapReason, missed: Option<u64>, position: Position) {
-        self.gap = Some(Box::new(Gap::new(reason, missed)));
-        self.resume.get_or_insert(ResumeOutcome::Gap(reason));
+        self.set_gap(reason, missed);
         self.cursor = Some(position);
         self.settled = true;
         self.at_head = false;
@@ -357,22 +353,11 @@ impl Follower {
 
     /// Goes on as a new client would: the cursor is of no use in this log.
     fn lose_log(&mut self, reason: GapReason, head: Position) {
-        self.gap = Some(Box::new(Gap::new(reason, None)));
-        self.resume.get_or_insert(ResumeOutcome::Gap(reason));
+        self.set_gap(reason, None);
         self.settled = true;
         self.at_head = false;
         self.live = false;
         self.begin_anew(Some(head));
-    }
-
-    /// Begins as a new client does, with `head` for where the topic is now, if that is known.
-    fn begin_anew(&mut self, head: Option<Position>) {
-        self.cursor = None;
-        match self.begin {
-            Begin::Live => self.cursor = head,
-            Begin::Newest(events) => self.read(ReadFrom::Newest(events.into())),
-            Begin::Oldest => self.read(ReadFrom::Oldest),
-        }
     }
 
     fn end(&mut self, reason: ByeReason) -> Step {

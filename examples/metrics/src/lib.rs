@@ -13,7 +13,7 @@ mod sampler;
 mod settings;
 mod update;
 
-pub use access::{Access, Token};
+pub use access::Access;
 pub use assets::{ASSETS, Asset};
 pub use figures::Figures;
 pub use process::{cannot_listen, exit, log_to_stderr, shutdown_signal};

@@ -61,6 +61,7 @@ impl Follower {
                 }
             }
             Read::UnknownEpoch(head) => self.lose_log(GapReason::Unknown, head),
+            Read::Ahead(_) if self.is_before_floor() => self.at_head = true,
             Read::Ahead(head) => self.lose_log(GapReason::Ahead, head),
         }
         None
@@ -70,7 +71,7 @@ impl Follower {
         let cursor = match self.cursor {
             Some(cursor) if cursor.epoch() == page.start.epoch() => cursor,
             // A new client, or one that came before the log: the store says where that is.
-            _ => page.start,
+            _ => self.raise(page.start, page.head),
         };
         self.cursor = Some(cursor);
         self.at_head = page.records.is_empty();
@@ -106,7 +107,7 @@ impl Follower {
                 Position::new(cursor.epoch(), previous),
             );
         }
-        if let (Some(_), Some(cursor)) = (&self.gap, self.cursor) {
+        if let (true, Some(cursor)) = (self.has_gap(), self.cursor) {
             return self.take_announcement(cursor);
         }
         // What goes first is copied, with the reconnection time before it. That is not in the budget,
@@ -120,12 +121,14 @@ impl Follower {
             follows
         };
         let len = page.records.iter().take(most).take_while(follows).count();
-        let run: Vec<Record> = page.records.drain(..len).collect();
+        let mut run: Vec<Record> = page.records.drain(..len).collect();
         let out = match page.records.is_empty() {
             true => page.out.take(),
             false => page.out.clone(),
         };
         let to = Position::new(cursor.epoch(), run.last()?.offset());
+        let hidden = self.hidden(run.iter().map(Record::appended_at));
+        run.drain(..hidden);
         let is_event = |record: &Record| record.content().kind() == RecordKind::Event;
         self.pages = self.pages.saturating_add(1);
         self.moved(to, run.iter().any(is_event));
@@ -133,6 +136,9 @@ impl Follower {
             let mut blocks = Vec::new();
             let events = write_blocks(&mut blocks, to.epoch(), &run);
             return (events > 0).then(|| Step::Joined(piece(blocks, out), events));
+        }
+        if run.is_empty() {
+            return None;
         }
         let frames = run.iter().map(|record| Frame::new(to.epoch(), record));
         Some(Step::Frames(frames.collect(), to, out))
