@@ -16,11 +16,11 @@ use crate::{
 /// After this many bytes those who count are told, whether or not a clock calls.
 const TOLD_BYTES: u64 = 1024 * 1024;
 
-/// What one layer has a stream watched by.
+/// What a layer has a stream watched by.
 pub(crate) struct Watch {
     /// Of the innermost layer only.
     pub(crate) span: Span,
-    pub(crate) watcher: Option<Box<dyn Watcher>>,
+    pub(crate) watchers: Vec<Box<dyn Watcher>>,
 }
 
 /// Is told of a stream. It is dropped after it was told of the end.
@@ -83,7 +83,7 @@ impl Account {
         Self {
             span: watch.span,
             opened: Instant::now(),
-            watchers: watch.watcher.map_or_else(Vec::new, |watcher| vec![watcher]),
+            watchers: watch.watchers,
             events: 0,
             bytes: 0,
             told: (0, 0),
@@ -96,7 +96,7 @@ impl Account {
 
     /// Adds what a layer further out has.
     pub(super) fn join(&mut self, watch: Watch) {
-        self.watchers.extend(watch.watcher);
+        self.watchers.extend(watch.watchers);
     }
 
     pub(super) fn in_span<R>(&self, run: impl FnOnce() -> R) -> R {

@@ -9,7 +9,7 @@ use super::{
     route::{Route, shown},
 };
 use crate::{
-    connection::{Report, Seen, Watch, Watcher},
+    connection::{Seen, Watch, Watcher},
     meter,
 };
 
@@ -57,21 +57,22 @@ impl Seeing {
             true => self.span(route.as_ref(), grant),
             false => Span::none(),
         };
-        let label = route.as_ref().and_then(Route::label);
-        let metered = (is_first && meter::IS_ON).then(|| meter::Stream::open(label));
-        let on_close = self.on_close.clone();
-        let watcher = (metered.is_some() || on_close.is_some()).then(|| {
-            let grant = on_close.as_ref().and(grant).cloned();
-            let watcher: Box<dyn Watcher> = Box::new(Watching {
-                metered,
+        let metered = (is_first && meter::IS_ON).then(|| {
+            let label = route.as_ref().and_then(Route::label);
+            let watcher: Box<dyn Watcher> = Box::new(Some(meter::Stream::open(label)));
+            watcher
+        });
+        let reporting = self.on_close.clone().map(|on_close| {
+            let watcher: Box<dyn Watcher> = Box::new(Reporting {
                 on_close,
+                grant: grant.cloned(),
                 route,
-                grant,
             });
             watcher
         });
-        let is_watched = watcher.is_some() || !span.is_disabled();
-        is_watched.then_some(Watch { span, watcher })
+        let watchers: Vec<_> = metered.into_iter().chain(reporting).collect();
+        let is_watched = !watchers.is_empty() || !span.is_disabled();
+        is_watched.then_some(Watch { span, watchers })
     }
 
     fn span(&self, route: Option<&Route>, grant: Option<&Grant>) -> Span {
@@ -90,22 +91,18 @@ impl Seeing {
     }
 }
 
-/// Watches one stream for one layer.
-struct Watching {
-    metered: Option<meter::Stream>,
-    on_close: Option<OnClose>,
+/// Reports the end of one stream to the application.
+struct Reporting {
+    on_close: OnClose,
     route: Option<Route>,
     grant: Option<Grant>,
 }
 
-impl Watching {
-    fn close(&mut self, report: Report) {
-        if let Some(metered) = self.metered.take() {
-            metered.close(report.reason.as_str(), report.duration);
-        }
-        if let Some(on_close) = self.on_close.take() {
-            on_close(&Closed {
-                report,
+impl Watcher for Reporting {
+    fn see(&mut self, seen: &Seen) {
+        if let Seen::Closed(report) = seen {
+            (self.on_close)(&Closed {
+                report: *report,
                 route: self.route.take(),
                 grant: self.grant.take(),
             });
@@ -113,22 +110,23 @@ impl Watching {
     }
 }
 
-impl Watcher for Watching {
+impl Watcher for Option<meter::Stream> {
     fn see(&mut self, seen: &Seen) {
-        if let Seen::Closed(report) = seen {
-            return self.close(*report);
-        }
-        let Some(metered) = &self.metered else { return };
+        let Some(stream) = self else { return };
         match *seen {
             Seen::Counted {
                 events,
                 bytes,
                 heartbeats,
-            } => metered.count(events, bytes, heartbeats),
-            Seen::Resumed(outcome) => metered.resumed(outcome.as_str()),
-            Seen::Gap(reason) => metered.gap(reason.as_str()),
-            Seen::Replayed { after, events } => metered.replayed(after, events),
-            Seen::Closed(_) => {}
+            } => stream.count(events, bytes, heartbeats),
+            Seen::Resumed(outcome) => stream.resumed(outcome.as_str()),
+            Seen::Gap(reason) => stream.gap(reason.as_str()),
+            Seen::Replayed { after, events } => stream.replayed(after, events),
+            Seen::Closed(report) => {
+                stream.close(report.reason.as_str(), report.duration);
+                // Before the application is told, which may look.
+                *self = None;
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ impl Stream {
 
     pub(crate) fn replayed(&self, _after: Duration, _events: u64) {}
 
-    pub(crate) fn close(self, _reason: &'static str, _duration: Duration) {}
+    pub(crate) fn close(&self, _reason: &'static str, _duration: Duration) {}
 }
 
 pub(crate) fn refused(_route: Option<&Arc<str>>, _reason: &'static str) {}

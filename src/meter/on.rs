@@ -71,7 +71,7 @@ impl Stream {
         histogram!(REPLAY_EVENTS, ROUTE => self.route()).record(events as f64);
     }
 
-    pub(crate) fn close(self, reason: &'static str, duration: Duration) {
+    pub(crate) fn close(&self, reason: &'static str, duration: Duration) {
         counter!(ENDS, ROUTE => self.route(), REASON => reason).increment(1);
         histogram!(DURATION, ROUTE => self.route()).record(duration);
     }

@@ -20,7 +20,7 @@ enum Line {
     /// Directly after a CR.
     AfterCr,
     /// In what may be the name `data`, of which this much has come.
-    Name(usize),
+    Name(u8),
     /// Where nothing but the end of the line matters.
     Rest,
 }
@@ -53,14 +53,16 @@ impl EventCounter {
             (_, b'\r') => Line::AfterCr,
             (_, b'\n') => Line::Start,
             (Line::Start | Line::AfterCr, byte) if byte == DATA[0] => Line::Name(1),
-            (Line::Name(len), byte) if DATA.get(len) == Some(&byte) => Line::Name(len + 1),
+            (Line::Name(len), byte) if DATA.get(usize::from(len)) == Some(&byte) => {
+                Line::Name(len + 1)
+            }
             _ => Line::Rest,
         };
         match line {
             // The second half of a line break.
             Line::AfterCr if byte == b'\n' => false,
             Line::Start | Line::AfterCr if is_break => std::mem::take(&mut self.has_data),
-            Line::Name(len) if len == DATA.len() && (is_break || byte == b':') => {
+            Line::Name(len) if usize::from(len) == DATA.len() && (is_break || byte == b':') => {
                 self.has_data = true;
                 false
             }

@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::SystemTime,
 };
@@ -17,8 +18,8 @@ use http::Request;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower_sse::{
-    Drain, EndReason, GapReason, Grant, Hub, Limit, RequestView, ResumeOutcome, Revocations, Sse,
-    SseLayer, Start, store::MemoryStore,
+    Closed, Drain, EndReason, GapReason, Grant, Hub, Limit, RequestView, ResumeOutcome,
+    Revocations, Sse, SseLayer, Start, store::MemoryStore,
 };
 
 use super::{Reports, SECOND, events, read};
@@ -204,6 +205,38 @@ async fn hook_may_use_all_that_there_is_and_comes_before_the_drain_is_done() {
                 .all(|(_, (limit, drain))| *limit > 0 && *drain > 0)
         );
         assert_eq!((limit.open(), drain.open()), (0, 0), "{kind:?}");
+    }
+}
+
+/// Who holds a lock of its own that the hook wants, and lets go of the stream meanwhile, waits for
+/// nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hook_runs_under_no_lock_of_the_stream() {
+    for kind in [Kind::Tower, Kind::Axum] {
+        let own = Arc::new(Mutex::new(()));
+        let (called, is_called) = mpsc::channel();
+        let layer = {
+            let own = Arc::clone(&own);
+            let hook = move |_: &Closed| {
+                called.send(()).unwrap();
+                drop(own.lock().unwrap());
+            };
+            SseLayer::new().max_age(SECOND / 20).on_close(hook)
+        };
+        let site = Site::new(|_| Sse::new(events(1))).layer(layer);
+        let Some(body) = site.get(kind).await.into_http() else {
+            panic!("{kind:?} has another body");
+        };
+        let held = own.lock().unwrap();
+        let (gone, is_gone) = mpsc::channel();
+        is_called.recv_timeout(60 * SECOND).unwrap();
+        std::thread::spawn(move || {
+            drop(body);
+            gone.send(()).unwrap();
+        });
+        let in_time = is_gone.recv_timeout(60 * SECOND);
+        drop(held);
+        assert!(in_time.is_ok(), "{kind:?}");
     }
 }
 
