@@ -161,7 +161,7 @@ impl Site {
     }
 }
 
-fn body(subscription: Subscription) -> Pin<Box<SseBody<Subscription>>> {
+fn body(subscription: Subscription) -> Pin<Box<SseBody>> {
     Box::pin(Sse::new(subscription).into_http_response().into_body())
 }
 

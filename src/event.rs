@@ -12,6 +12,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Serialize, de::DeserializeOwned};
+use smol_str::SmolStr;
 
 use crate::{topic_name::TopicName, wire::Block};
 
@@ -59,7 +60,7 @@ pub use name::{EventName, InvalidEventName};
 pub struct Event {
     name: Option<EventName>,
     data: ByteString,
-    id: Option<ByteString>,
+    id: Option<SmolStr>,
     retry: Option<Duration>,
     comment: Option<ByteString>,
     topic: Option<TopicName>,
@@ -116,11 +117,11 @@ impl Event {
     /// Makes the client forget its last event id.
     #[must_use]
     pub fn reset_id(mut self) -> Self {
-        self.id = Some(ByteString::new());
+        self.id = Some(SmolStr::default());
         self
     }
 
-    pub(crate) fn id_text(mut self, id: ByteString) -> Self {
+    pub(crate) fn id_text(mut self, id: SmolStr) -> Self {
         self.id = Some(id);
         self
     }

@@ -4,22 +4,27 @@ mod accept;
 mod answer;
 mod authorize;
 mod body;
+mod drain;
+mod entry;
+mod life;
+mod limit;
 mod request;
+mod revoke;
 mod service;
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use crate::{
-    connection::{Decoration, Settings},
-    head::{self, Headers},
-    store::BoxFuture,
-};
-
 pub(crate) use answer::Answer;
 use authorize::DynAuthorize;
-pub use authorize::{Authorize, Denial, Grant};
+pub use authorize::{Authorize, Denial, Grant, Secret, TokenFinder, TopicDenied};
+#[cfg(feature = "tickets")]
+pub use authorize::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use body::LayerBody;
+pub use drain::Drain;
+pub(crate) use entry::{Admission, Entry, Treatment};
+pub use limit::Limit;
 pub use request::RequestView;
+pub use revoke::Revocations;
 pub use service::{ResponseFuture, SseService};
 
 /// The policy of a route that sends events, as a Tower layer and, with the feature `actix`, as an
@@ -38,11 +43,32 @@ pub use service::{ResponseFuture, SseService};
 /// - sends a [reconnection time](Self::retry) with the first event,
 /// - answers `HEAD` with the headers.
 ///
-/// A stream that comes with a `Content-Encoding` gets the headers only.
+/// - ends it when its client has taken nothing for [30 s](Self::write_stall).
 ///
-/// The [hook](Self::authorize) acts on every request that reaches the layer, so a layer with a hook
-/// belongs on the stream's route: with axum that is `route_layer`. Where two layers meet, the inner
-/// one decorates the stream, and the outer one adds its hook.
+/// A stream that comes with a `Content-Encoding` gets the headers, and its ends, only.
+///
+/// The [hook](Self::authorize) and the [limits](Self::limit) act on every request that reaches the
+/// layer, so a layer that has them belongs on the stream's route: with axum that is `route_layer`.
+/// Where two layers meet, the inner one decorates the stream, and the outer one adds its hook, its
+/// limits and its ends.
+///
+/// # How a stream ends
+///
+/// A stream that the layer ends is over at that moment, whether or not its client takes anything: its
+/// source is dropped, and what it counted for is given back. Bytes that the server has taken before
+/// may still arrive. The client is told by an `sse.bye`, with the id that it had, and comes back:
+///
+/// | `reason` | when |
+/// |---|---|
+/// | `max-age` | the stream is [as old as it may get](Self::max_age) |
+/// | `expired` | its grant has [expired](Grant::expires_at) |
+/// | `revoked` | its grant was [revoked](Self::revocations), or not [given again](Self::authorize_again) |
+/// | `draining` | the server [stops](Self::drain) |
+/// | `stalled` | the client has taken nothing for [too long](Self::write_stall), and then did |
+///
+/// A foreign stream that is cut off within an event gets none, since that would complete the event.
+/// No body can end a connection whose client takes nothing: that is what
+/// [`tune_socket`](crate::tune_socket) is for.
 #[derive(Clone)]
 #[must_use]
 pub struct SseLayer {
@@ -53,20 +79,32 @@ pub struct SseLayer {
 #[derive(Clone)]
 struct Policy {
     heartbeat: Option<Duration>,
+    write_stall: Option<Duration>,
     retry: (Duration, Duration),
+    max_age: Option<Duration>,
     strict_accept: bool,
     hook: Option<Arc<dyn DynAuthorize>>,
+    authorize_again: Option<Duration>,
+    revocations: Option<Revocations>,
+    limits: Vec<Limit>,
+    drain: Option<Drain>,
 }
 
 impl SseLayer {
-    /// Makes a layer with a heartbeat after 15 s of silence, a reconnection time between 2 and 4 s,
-    /// and no hook.
+    /// Makes a layer with a heartbeat after 15 s of silence, a reconnection time between 2 and 4 s, an
+    /// end for clients that take nothing for 30 s, and no hook and no limits.
     pub fn new() -> Self {
         let policy = Policy {
             heartbeat: Some(Duration::from_secs(15)),
+            write_stall: Some(Duration::from_secs(30)),
             retry: (Duration::from_secs(2), Duration::from_secs(4)),
+            max_age: None,
             strict_accept: false,
             hook: None,
+            authorize_again: None,
+            revocations: None,
+            limits: Vec::new(),
+            drain: None,
         };
         Self {
             policy: Arc::new(policy),
@@ -104,6 +142,56 @@ impl SseLayer {
         self.with(|policy| policy.hook = Some(Arc::new(hook)))
     }
 
+    /// Asks the hook again about each open stream every so often, with the same request.
+    ///
+    /// The stream ends when the hook refuses, or grants to another subject; what it says about the
+    /// expiry counts from then on. While it cannot decide, or does not answer within that time, the
+    /// stream goes on until its grant expires, and the cause is logged. The first time comes up to a
+    /// tenth early, so that not all are asked about together.
+    pub fn authorize_again(self, every: impl Into<Option<Duration>>) -> Self {
+        let every = every.into();
+        self.with(|policy| policy.authorize_again = every)
+    }
+
+    /// Lets grants of this layer's hook be taken back while their streams are open.
+    pub fn revocations(self, revocations: &Revocations) -> Self {
+        self.with(|policy| policy.revocations = Some(revocations.clone()))
+    }
+
+    /// Adds a limit to how many streams may be open at a time.
+    ///
+    /// A request beyond it is answered before its handler runs: with an event stream whose one event,
+    /// `sse.bye` (`busy`), says when to come back, where `Accept` names `text/event-stream`, for a
+    /// browser takes every other answer for final; else with `429`, or `503` for a total, and
+    /// `Retry-After`. Limits that are not for each subject come before the hook.
+    pub fn limit(self, limit: Limit) -> Self {
+        self.with(|policy| policy.limits.push(limit))
+    }
+
+    /// Ends streams when the server stops.
+    pub fn drain(self, drain: impl Into<Drain>) -> Self {
+        let drain = drain.into();
+        self.with(|policy| policy.drain = Some(drain))
+    }
+
+    /// Sets how old a stream may get; `None`, without an end, if not said otherwise.
+    ///
+    /// Each ends at between nine tenths of it and all of it, at random, so that those that were opened
+    /// together do not come back together.
+    pub fn max_age(self, age: impl Into<Option<Duration>>) -> Self {
+        let age = age.into();
+        self.with(|policy| policy.max_age = age)
+    }
+
+    /// Sets for how long a client may take nothing, heartbeats included; `None` for ever.
+    ///
+    /// It counts from when the server could not pass on what it was given: what fits into its buffers
+    /// and those of the system counts as taken.
+    pub fn write_stall(self, limit: impl Into<Option<Duration>>) -> Self {
+        let limit = limit.into();
+        self.with(|policy| policy.write_stall = limit)
+    }
+
     /// Answers `406` to a request whose `Accept` rules an event stream out. Without this the header is
     /// not looked at.
     pub fn strict_accept(self) -> Self {
@@ -111,84 +199,14 @@ impl SseLayer {
     }
 
     fn retry_time(&self) -> Duration {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (start, end) = self.policy.retry;
-        Duration::from_millis(fastrand::u64(millis(start)..=millis(end)))
-    }
-
-    /// What becomes of the body of an event stream that passes.
-    ///
-    /// `settings` are those that the response carries: it is ours, or a layer further in has seen it.
-    pub(crate) fn treat(
-        &self,
-        headers: &impl Headers,
-        is_head: bool,
-        settings: Option<&Settings>,
-    ) -> Treatment {
-        let fill = |settings: &Settings| {
-            settings.fill(Decoration {
-                heartbeat: self.policy.heartbeat,
-                retry: Some(self.retry_time()),
-            });
-        };
-        match settings {
-            _ if is_head => Treatment::Head,
-            Some(settings) => {
-                fill(settings);
-                Treatment::Pass
-            }
-            None if head::is_identity(headers) => {
-                let settings = Settings::default();
-                fill(&settings);
-                Treatment::Decorate(settings)
-            }
-            None => Treatment::Pass,
-        }
-    }
-
-    /// What is to be settled before the handler runs.
-    ///
-    /// `view` is only called where there is a hook.
-    pub(crate) fn entry(
-        &self,
-        method: &str,
-        accept: Option<&[u8]>,
-        view: impl FnOnce() -> RequestView,
-    ) -> Entry {
-        if method == "OPTIONS" {
-            return Entry::Open;
-        }
-        if self.policy.strict_accept && !accept::allows_event_stream(accept) {
-            return Entry::Refused(Answer::not_acceptable());
-        }
-        let Some(hook) = &self.policy.hook else {
-            return Entry::Open;
-        };
-        let decision = Arc::clone(hook).authorize(view());
-        let (accept, retry) = (accept.map(<[u8]>::to_vec), self.retry_time());
-        Entry::Asked(Box::pin(async move {
-            decision
-                .await
-                .map_err(|denial| Answer::denied(denial, accept.as_deref(), retry))
-        }))
+        random_time(self.policy.retry)
     }
 }
 
-/// What becomes of a body.
-pub(crate) enum Treatment {
-    Pass,
-    /// It is not sent, and so never polled: nothing is subscribed.
-    Head,
-    /// It is wrapped, and the response carries these on, so that no layer wraps it again.
-    Decorate(Settings),
-}
-
-/// The way to the handler.
-pub(crate) enum Entry {
-    Open,
-    Refused(Answer),
-    /// The hook was asked.
-    Asked(BoxFuture<'static, Result<Grant, Answer>>),
+/// A time from a range, in whole milliseconds.
+fn random_time((start, end): (Duration, Duration)) -> Duration {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(fastrand::u64(millis(start)..=millis(end)))
 }
 
 impl Default for SseLayer {
@@ -201,9 +219,14 @@ impl fmt::Debug for SseLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SseLayer")
             .field("heartbeat", &self.policy.heartbeat)
+            .field("write_stall", &self.policy.write_stall)
             .field("retry", &self.policy.retry)
+            .field("max_age", &self.policy.max_age)
             .field("strict_accept", &self.policy.strict_accept)
             .field("authorize", &self.policy.hook.is_some())
-            .finish()
+            .field("authorize_again", &self.policy.authorize_again)
+            .field("limits", &self.policy.limits)
+            .field("drain", &self.policy.drain)
+            .finish_non_exhaustive()
     }
 }

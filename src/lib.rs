@@ -40,8 +40,9 @@
 //!
 //! # Features
 //!
-//! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
-//! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `axum`: [`Sse`] and [`Stop`] are an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
+//! - `actix`: [`Sse`] and [`Stop`] are a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `tickets`: `Tickets`, a grant as signed text for the query of a browser's `EventSource`.
 //! - `file`: `store::FileStore`, a durable store in one file.
 //! - `nats`: `store::NatsStore`, a log on NATS JetStream that several processes share.
 //! - `postgres`: `store::PostgresStore`, the same on Postgres, and an outbox.
@@ -73,6 +74,7 @@ mod layer;
 mod millis;
 mod socket;
 mod sse;
+mod stop;
 pub mod store;
 mod subscription;
 mod sync;
@@ -80,7 +82,7 @@ mod topic_name;
 mod waker_id;
 mod wire;
 
-pub use connection::StreamFailed;
+pub use connection::{EndReason, StreamFailed};
 pub use event::{
     DecodeError, EncodeError, Event, EventId, EventName, Gap, GapReason, IntoEvent, InvalidEventId,
     InvalidEventName,
@@ -89,10 +91,14 @@ pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
-    Authorize, Denial, Grant, LayerBody, RequestView, ResponseFuture, SseLayer, SseService,
+    Authorize, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture, Revocations,
+    Secret, SseLayer, SseService, TokenFinder, TopicDenied,
 };
+#[cfg(feature = "tickets")]
+pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
+pub use stop::Stop;
 pub use subscription::{IntoTopicName, InvalidTopics, NotBefore, SlowClient, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};

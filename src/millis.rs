@@ -5,7 +5,8 @@ use std::time::Duration;
     feature = "file",
     feature = "nats",
     feature = "postgres",
-    feature = "redis"
+    feature = "redis",
+    feature = "tickets"
 ))]
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +17,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 /// Rounds down. What is before 1970 is 0.
-#[cfg(any(feature = "file", feature = "nats"))]
+#[cfg(any(feature = "file", feature = "nats", feature = "tickets"))]
 pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -27,7 +28,8 @@ pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     feature = "file",
     feature = "nats",
     feature = "postgres",
-    feature = "redis"
+    feature = "redis",
+    feature = "tickets"
 ))]
 pub(crate) fn from_unix_millis(millis: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis))

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame};
-use pin_project_lite::pin_project;
+use smol_str::SmolStr;
 
 use sealed::Piece;
 
 use crate::{
-    connection::{BoxError, Connection, HYPER_BUFFER, Settings, Source, StreamFailed, caught},
+    connection::{BoxError, Connection, HYPER_BUFFER, Source, StreamFailed, caught},
     event::{EncodeError, IntoEvent, Sealed as _},
     head,
     subscription::Subscription,
@@ -49,19 +49,28 @@ const MAX_CHUNK: usize = 64 * 1024;
 #[must_use]
 pub struct Sse<S> {
     stream: S,
-    poll: Poller<S>,
+    functions: Functions<S>,
 }
 
-/// Polls a source for its next piece, with a buffer to write it to.
-type Poller<S> =
-    fn(Pin<&mut S>, &mut Context<'_>, &mut Vec<u8>) -> Poll<Option<Result<Piece, BoxError>>>;
+/// What can be done with a source, whatever it is.
+struct Functions<S> {
+    /// Polls it for its next piece, with a buffer to write it to.
+    poll: fn(Pin<&mut S>, &mut Context<'_>, &mut Vec<u8>) -> PolledPiece,
+    /// Returns the id that the client would come back with, where it is known.
+    last_id: fn(&S) -> Option<SmolStr>,
+}
+
+type PolledPiece = Poll<Option<Result<Piece, BoxError>>>;
 
 impl<S: EventSource> Sse<S> {
     /// Makes a response of a stream of values or [events](crate::Event), or of a [`Subscription`].
     pub fn new(source: S) -> Self {
         Self {
             stream: source,
-            poll: S::poll_piece,
+            functions: Functions {
+                poll: S::poll_piece,
+                last_id: S::last_id,
+            },
         }
     }
 }
@@ -76,9 +85,12 @@ impl<S> Sse<S> {
     {
         Self {
             stream,
-            poll: |stream, cx, out| {
-                let item = ready!(stream.poll_next(cx));
-                Poll::Ready(item.map(|item| written(item.map_err(Into::into)?.write(out))))
+            functions: Functions {
+                poll: |stream, cx, out| {
+                    let item = ready!(stream.poll_next(cx));
+                    Poll::Ready(item.map(|item| written(item.map_err(Into::into)?.write(out))))
+                },
+                last_id: |_| None,
             },
         }
     }
@@ -86,27 +98,28 @@ impl<S> Sse<S> {
     /// Makes the response, for plain tower and hyper.
     ///
     /// Its body has to be polled within a Tokio runtime.
-    pub fn into_http_response(self) -> Response<SseBody<S>> {
-        let settings = Settings::default();
-        let mut response = Response::new(SseBody {
-            connection: self.into_connection(settings.clone()),
-        });
+    pub fn into_http_response(self) -> Response<SseBody>
+    where
+        S: Send + 'static,
+    {
+        let connection = Connection::new(self.into_source());
+        let open = connection.open_stream().clone();
+        let mut response = Response::new(SseBody { connection });
         let content_type = HeaderValue::from_static(head::EVENT_STREAM);
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, content_type);
         head::complete(response.headers_mut());
-        response.extensions_mut().insert(settings);
+        response.extensions_mut().insert(open);
         response
     }
 
-    pub(crate) fn into_connection(self, settings: Settings) -> Connection<Polled<S>> {
-        let source = Polled {
-            stream: self.stream,
-            poll: self.poll,
+    pub(crate) fn into_source(self) -> Polled<S> {
+        Polled {
+            stream: Box::pin(self.stream),
+            functions: self.functions,
             failure: None,
-        };
-        Connection::new(source, settings)
+        }
     }
 }
 
@@ -135,7 +148,7 @@ where
 impl EventSource for Subscription {}
 
 mod sealed {
-    use super::{BoxError, Bytes, Context, Pin, Poll};
+    use super::{Bytes, Context, Pin, SmolStr};
 
     #[derive(Debug)]
     pub enum Piece {
@@ -150,7 +163,11 @@ mod sealed {
             self: Pin<&mut Self>,
             cx: &mut Context<'_>,
             out: &mut Vec<u8>,
-        ) -> Poll<Option<Result<Piece, BoxError>>>;
+        ) -> super::PolledPiece;
+
+        fn last_id(&self) -> Option<SmolStr> {
+            None
+        }
     }
 }
 
@@ -159,24 +176,20 @@ where
     S: Stream,
     S::Item: IntoEvent,
 {
-    fn poll_piece(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Poll<Option<Result<Piece, BoxError>>> {
+    fn poll_piece(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut Vec<u8>) -> PolledPiece {
         let item = ready!(self.poll_next(cx));
         Poll::Ready(item.map(|item| written(item.write(out))))
     }
 }
 
 impl sealed::Sealed for Subscription {
-    fn poll_piece(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        _out: &mut Vec<u8>,
-    ) -> Poll<Option<Result<Piece, BoxError>>> {
+    fn poll_piece(self: Pin<&mut Self>, cx: &mut Context<'_>, _out: &mut Vec<u8>) -> PolledPiece {
         let blocks = ready!(self.get_mut().poll_blocks(cx));
         Poll::Ready(blocks.map(|blocks| Ok(Piece::Joined(blocks))))
+    }
+
+    fn last_id(&self) -> Option<SmolStr> {
+        self.last_id()
     }
 }
 
@@ -185,47 +198,39 @@ fn written(written: Result<(), EncodeError>) -> Result<Piece, BoxError> {
     Ok(Piece::Written)
 }
 
-pin_project! {
-    /// A stream with the function that polls it.
-    pub(crate) struct Polled<S> {
-        #[pin]
-        stream: S,
-        poll: Poller<S>,
-        // Why the stream has ended, while events that came before are on their way.
-        failure: Option<Box<BoxError>>,
-    }
+/// A stream with its functions.
+pub(crate) struct Polled<S> {
+    stream: Pin<Box<S>>,
+    functions: Functions<S>,
+    /// Why the stream has ended, while events that came before are on their way.
+    failure: Option<Box<BoxError>>,
 }
 
-/// In place of a stream that has ended, and must not be polled again.
-fn poll_ended<S>(
-    _stream: Pin<&mut S>,
-    _cx: &mut Context<'_>,
-    _out: &mut Vec<u8>,
-) -> Poll<Option<Result<Piece, BoxError>>> {
-    Poll::Ready(None)
+impl<S> Functions<S> {
+    /// In place of those of a stream that has ended, and must not be polled again.
+    const ENDED: Self = Self {
+        poll: |_, _, _| Poll::Ready(None),
+        last_id: |_| None,
+    };
 }
 
 impl<S> Source for Polled<S> {
     /// Joins the blocks of all events that the stream has at the moment.
-    fn poll_bytes(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let mut this = self.project();
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         let mut out = Vec::new();
-        while this.failure.is_none() && out.len() < MAX_CHUNK {
+        while self.failure.is_none() && out.len() < MAX_CHUNK {
             // Caught here, too, since a panic must not take the events before it along.
-            match caught(|| (this.poll)(this.stream.as_mut(), cx, &mut out)) {
+            match caught(|| (self.functions.poll)(self.stream.as_mut(), cx, &mut out)) {
                 Poll::Ready(Some(Ok(Piece::Written))) => {}
                 Poll::Ready(Some(Ok(Piece::Joined(blocks)))) => {
                     return Poll::Ready(Some(Ok(blocks)));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    *this.poll = poll_ended;
-                    *this.failure = Some(Box::new(error));
+                    self.functions = Functions::ENDED;
+                    self.failure = Some(Box::new(error));
                 }
                 Poll::Ready(None) => {
-                    *this.poll = poll_ended;
+                    self.functions = Functions::ENDED;
                     break;
                 }
                 Poll::Pending if out.is_empty() => return Poll::Pending,
@@ -233,21 +238,23 @@ impl<S> Source for Polled<S> {
             }
         }
         if out.is_empty() {
-            return Poll::Ready(this.failure.take().map(|error| Err(*error)));
+            return Poll::Ready(self.failure.take().map(|error| Err(*error)));
         }
         Poll::Ready(Some(Ok(out.into())))
     }
-}
 
-pin_project! {
-    /// The body of an [`Sse`] response.
-    pub struct SseBody<S> {
-        #[pin]
-        connection: Connection<Polled<S>>,
+    fn last_id(&self) -> Option<SmolStr> {
+        (self.functions.last_id)(&self.stream)
     }
 }
 
-impl<S> Body for SseBody<S> {
+/// The body of an [`Sse`] response.
+#[derive(Debug)]
+pub struct SseBody {
+    connection: Connection,
+}
+
+impl Body for SseBody {
     type Data = Bytes;
     type Error = StreamFailed;
 
@@ -255,17 +262,11 @@ impl<S> Body for SseBody<S> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamFailed>>> {
-        let bytes = ready!(self.project().connection.poll_bytes(cx, HYPER_BUFFER));
+        let bytes = ready!(self.get_mut().connection.poll_bytes(cx, HYPER_BUFFER));
         Poll::Ready(bytes.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
         self.connection.has_ended()
-    }
-}
-
-impl<S> fmt::Debug for SseBody<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SseBody").finish_non_exhaustive()
     }
 }

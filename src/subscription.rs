@@ -23,8 +23,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_core::Stream;
+use smol_str::SmolStr;
 
 use crate::{
     event::{Event, EventId, bye, gap, open},
@@ -247,6 +247,15 @@ impl Subscription {
         }
     }
 
+    /// The id that the client would come back with, where it is known and a gap is not still to be told.
+    pub(crate) fn last_id(&self) -> Option<SmolStr> {
+        match &self.following {
+            Following::NotYet(_) => None,
+            Following::One(follower) => follower.told().map(Position::to_text),
+            Following::Several(several) => several.last_id(),
+        }
+    }
+
     /// Returns what comes next, with the number of its topic.
     fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<(usize, Step)>> {
         if let Following::NotYet(plan) = &self.following {
@@ -285,7 +294,7 @@ impl Subscription {
             Step::End(reason, at) => {
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
-                    _ => at.map(|at| at.to_string().into()),
+                    _ => at.map(Position::to_text),
                 };
                 let bye = bye(reason);
                 take(match id {
@@ -324,10 +333,10 @@ impl Subscription {
     }
 
     /// The id of a place in a topic.
-    fn id(&mut self, topic: usize, at: Position) -> ByteString {
+    fn id(&mut self, topic: usize, at: Position) -> SmolStr {
         match &mut self.following {
             Following::Several(several) => several.id(topic, at),
-            Following::NotYet(_) | Following::One(_) => at.to_string().into(),
+            Following::NotYet(_) | Following::One(_) => at.to_text(),
         }
     }
 }

@@ -9,28 +9,30 @@ use std::{
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
+use send_wrapper::SendWrapper;
+use smol_str::SmolStr;
 
 use super::ACTIX_BUFFER;
 use crate::{
-    connection::{BoxError, Connection, Settings, Source, StreamFailed},
+    connection::{BoxError, Connection, OpenStream, Source, StreamFailed},
     wire::LineScanner,
 };
 
-pin_project! {
-    /// A connection as a body.
-    pub(super) struct StreamBody<S> {
-        #[pin]
-        connection: Connection<S>,
+/// A connection as a body.
+pub(super) struct StreamBody(Connection);
+
+impl StreamBody {
+    /// A stream may not leave its worker's thread.
+    pub(super) fn new(source: impl Source + 'static) -> Self {
+        Self(Connection::new(Local(SendWrapper::new(source))))
+    }
+
+    pub(super) fn open_stream(&self) -> &OpenStream {
+        self.0.open_stream()
     }
 }
 
-impl<S> StreamBody<S> {
-    pub(super) fn new(connection: Connection<S>) -> Self {
-        Self { connection }
-    }
-}
-
-impl<S: Source> MessageBody for StreamBody<S> {
+impl MessageBody for StreamBody {
     type Error = StreamFailed;
 
     fn size(&self) -> BodySize {
@@ -41,7 +43,28 @@ impl<S: Source> MessageBody for StreamBody<S> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, StreamFailed>>> {
-        self.project().connection.poll_bytes(cx, ACTIX_BUFFER)
+        self.get_mut().0.poll_bytes(cx, ACTIX_BUFFER)
+    }
+}
+
+/// A source that stays on its thread.
+struct Local<S>(SendWrapper<S>);
+
+impl<S: Source> Source for Local<S> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        self.0.poll_bytes(cx)
+    }
+
+    fn scanner(&mut self) -> Option<&mut LineScanner> {
+        self.0.scanner()
+    }
+
+    fn last_id(&self) -> Option<SmolStr> {
+        self.0.last_id()
+    }
+
+    fn is_at_home(&self) -> bool {
+        self.0.valid()
     }
 }
 
@@ -60,8 +83,7 @@ pin_project! {
         Text { text: Bytes },
         // Of a stream whose head only is asked for: it has no length.
         Head,
-        // Boxed, so that streams of ours, which pass, are no larger for it.
-        Decorated { body: Pin<Box<StreamBody<Foreign<B>>>> },
+        Decorated { #[pin] body: StreamBody },
     }
 }
 
@@ -84,18 +106,18 @@ impl<B> ActixBody<B> {
         }
     }
 
-    /// Somebody else's event stream.
-    pub(super) fn decorated(body: B, settings: Settings) -> Self
+    /// Somebody else's event stream, and the handle to it.
+    pub(super) fn decorated(body: B) -> (Self, OpenStream)
     where
-        B: MessageBody,
+        B: MessageBody + 'static,
     {
-        let scanner = LineScanner::default();
-        let connection = Connection::new(Foreign { body, scanner }, settings);
-        Self {
-            kind: Kind::Decorated {
-                body: Box::pin(StreamBody::new(connection)),
-            },
-        }
+        let body = StreamBody::new(Foreign {
+            body: Box::pin(body),
+            scanner: LineScanner::default(),
+        });
+        let open = body.open_stream().clone();
+        let kind = Kind::Decorated { body };
+        (Self { kind }, open)
     }
 }
 
@@ -118,7 +140,7 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
             Project::Passed { body } => body.poll_next(cx).map_err(Into::into),
             Project::Text { text } => Pin::new(text).poll_next(cx).map_err(Into::into),
             Project::Head => Poll::Ready(None),
-            Project::Decorated { body } => body.as_mut().poll_next(cx).map_err(Into::into),
+            Project::Decorated { body } => body.poll_next(cx).map_err(Into::into),
         }
     }
 
@@ -131,27 +153,21 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
     }
 }
 
-pin_project! {
-    /// The bytes of somebody else's event stream.
-    struct Foreign<B> {
-        #[pin]
-        body: B,
-        scanner: LineScanner,
-    }
+/// The bytes of somebody else's event stream.
+struct Foreign<B> {
+    body: Pin<Box<B>>,
+    scanner: LineScanner,
 }
 
 impl<B: MessageBody> Source for Foreign<B> {
-    fn poll_bytes(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let bytes = ready!(self.project().body.poll_next(cx));
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let bytes = ready!(self.body.as_mut().poll_next(cx));
         // Errors of actix-web may not leave their thread, so only the text does.
         Poll::Ready(bytes.map(|bytes| bytes.map_err(|error| error.into().to_string().into())))
     }
 
-    fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
-        Some(self.project().scanner)
+    fn scanner(&mut self) -> Option<&mut LineScanner> {
+        Some(&mut self.scanner)
     }
 }
 

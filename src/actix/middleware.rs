@@ -19,9 +19,9 @@ use pin_project_lite::pin_project;
 
 use super::body::ActixBody;
 use crate::{
-    connection::Settings,
+    connection::OpenStream,
     head::{self, Headers},
-    layer::{Answer, Entry, Grant, RequestView, SseLayer, Treatment},
+    layer::{Admission, Answer, Entry, RequestView, SseLayer, Treatment},
     store::BoxFuture,
 };
 
@@ -97,8 +97,9 @@ where
         };
         let entry = self.layer.entry(request.method().as_str(), accept, view);
         let state = match entry {
-            Entry::Open => State::Called {
+            Entry::Open(admission) => State::Called {
                 future: self.inner.call(request),
+                admission: Some(admission),
             },
             Entry::Refused(answer) => State::Refused {
                 refused: Some((request, answer)),
@@ -131,11 +132,11 @@ pin_project! {
     #[project = Project]
     enum State<S, F> {
         Asked {
-            decision: BoxFuture<'static, Result<Grant, Answer>>,
+            decision: BoxFuture<'static, Result<Admission, Answer>>,
             call: Option<(Rc<S>, ServiceRequest)>,
         },
         Refused { refused: Option<(ServiceRequest, Answer)> },
-        Called { #[pin] future: F },
+        Called { #[pin] future: F, admission: Option<Admission> },
     }
 }
 
@@ -150,9 +151,10 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                Project::Called { future } => {
+                Project::Called { future, admission } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(decorate(this.layer, response)));
+                    let admission = admission.take().unwrap_or_default();
+                    return Poll::Ready(Ok(decorate(this.layer, response, admission)));
                 }
                 Project::Refused { refused } => {
                     let refused = refused.take();
@@ -167,10 +169,13 @@ where
                         Err(answer) => State::Refused {
                             refused: Some((request, answer)),
                         },
-                        Ok(grant) => {
-                            request.extensions_mut().insert(grant);
+                        Ok(admission) => {
+                            if let Some(grant) = admission.grant() {
+                                request.extensions_mut().insert(grant.clone());
+                            }
                             State::Called {
                                 future: inner.call(request),
+                                admission: Some(admission),
                             }
                         }
                     }
@@ -193,7 +198,11 @@ fn respond<B>(answer: Answer) -> HttpResponse<ActixBody<B>> {
 }
 
 /// The connection header is actix's own to write.
-fn decorate<B>(layer: &SseLayer, response: ServiceResponse<B>) -> ServiceResponse<ActixBody<B>>
+fn decorate<B>(
+    layer: &SseLayer,
+    response: ServiceResponse<B>,
+    admission: Admission,
+) -> ServiceResponse<ActixBody<B>>
 where
     B: MessageBody + 'static,
 {
@@ -206,13 +215,22 @@ where
     }
     super::complete(&mut response, request.version());
     let is_head = request.method() == Method::HEAD;
-    let settings = response.extensions().get::<Settings>().cloned();
-    let response = match layer.treat(response.headers(), is_head, settings.as_ref()) {
+    let open = response.extensions().get::<OpenStream>().cloned();
+    let response = match layer.treat(response.headers(), is_head, open.as_ref(), admission) {
         Treatment::Pass => response.map_body(|_, body| ActixBody::passed(body)),
         Treatment::Head => response.map_body(|_, _| ActixBody::head()),
-        Treatment::Decorate(settings) => {
-            response.extensions_mut().insert(settings.clone());
-            response.map_body(|_, body| ActixBody::decorated(body, settings))
+        Treatment::Decorate(admission) => {
+            let mut open = None;
+            let mut response = response.map_body(|_, body| {
+                let (body, stream) = ActixBody::decorated(body);
+                open = Some(stream);
+                body
+            });
+            if let Some(open) = open {
+                layer.join(&open, response.headers(), admission);
+                response.extensions_mut().insert(open);
+            }
+            response
         }
     };
     ServiceResponse::new(request, response)

@@ -24,11 +24,17 @@ const PADDING_LEN: usize = 32 * 1024;
 /// out, in a buffer that tells when it is dropped: the server has written it, and all before it. A
 /// server that copies what it is given drops it at once; to that, as much comment is given as its
 /// write buffer holds, and when it asks for more, all before has gone out.
+///
+/// What compresses copies, too, and padding does not fill it. It gives out what it has when there is
+/// nothing more for it at the moment, and the server writes that when there is nothing more again. It
+/// may keep the buffer that it has read last, so another line comes behind the guarded one.
 #[derive(Debug)]
 pub(super) enum Flush {
     Begin,
-    Guarded { guard: Weak<Guard>, waits: bool },
+    Guarded(Weak<Guard>),
+    Following { guard: Weak<Guard>, waits: bool },
     Padding { left: usize },
+    Pausing { left: u8 },
 }
 
 #[derive(Debug, Default)]
@@ -67,13 +73,17 @@ impl Flush {
         match self {
             Self::Begin => {
                 let guard = Arc::new(Guard::default());
-                *self = Self::Guarded {
-                    guard: Arc::downgrade(&guard),
-                    waits: false,
-                };
+                *self = Self::Guarded(Arc::downgrade(&guard));
                 Poll::Ready(Some(Bytes::from_owner(GuardedLine { _guard: guard })))
             }
-            Self::Guarded { guard, waits } => match guard.upgrade() {
+            Self::Guarded(guard) => {
+                *self = Self::Following {
+                    guard: Weak::clone(guard),
+                    waits: false,
+                };
+                Poll::Ready(Some(Bytes::from_static(COMMENT_LINE)))
+            }
+            Self::Following { guard, waits } => match guard.upgrade() {
                 Some(guard) => {
                     *waits = true;
                     *lock(&guard.waker) = Some(cx.waker().clone());
@@ -86,10 +96,19 @@ impl Flush {
                     self.poll(cx, write_buffer)
                 }
             },
-            Self::Padding { left: 0 } => Poll::Ready(None),
+            Self::Padding { left: 0 } => {
+                *self = Self::Pausing { left: 2 };
+                self.poll(cx, write_buffer)
+            }
             Self::Padding { left } => {
                 *left = left.saturating_sub(PADDING_LEN);
                 Poll::Ready(Some(Bytes::from_static(&PADDING)))
+            }
+            Self::Pausing { left: 0 } => Poll::Ready(None),
+            Self::Pausing { left } => {
+                *left -= 1;
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }

@@ -16,7 +16,6 @@ use tokio::{
 use crate::{
     millis::millis,
     sync::{Arc, Mutex, Weak, lock},
-    waker_id::WakerId,
 };
 use alarms::Alarms;
 
@@ -25,7 +24,7 @@ use alarms::Alarms;
 /// It lives as long as somebody has an alarm, and ends with its runtime; then it wakes everybody, so
 /// that who is polled on another runtime sets the alarm there.
 #[derive(Debug)]
-struct Ticker {
+pub(super) struct Ticker {
     runtime: runtime::Id,
     birth: Instant,
     /// In milliseconds since the birth.
@@ -37,11 +36,12 @@ struct Ticker {
 static TICKERS: LazyLock<Mutex<HashMap<runtime::Id, Weak<Ticker>>>> = LazyLock::new(Mutex::default);
 
 impl Ticker {
-    /// Returns the ticker of the runtime of the caller.
-    fn current() -> Arc<Self> {
-        let handle = Handle::current();
+    /// Returns the ticker of the runtime of the caller, if that is within one.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        let handle = Handle::try_current().ok()?;
         let mut tickers = lock(&TICKERS);
-        if let Some(ticker) = tickers.get(&handle.id()).and_then(Weak::upgrade) {
+        let ticker = tickers.get(&handle.id()).and_then(Weak::upgrade);
+        if ticker.is_some() {
             return ticker;
         }
         let ticker = Arc::new(Self {
@@ -57,7 +57,30 @@ impl Ticker {
         let changed = std::sync::Arc::clone(&ticker.changed);
         let task = handle.spawn(async move { run(&ended.0, &changed).await });
         *lock(&ticker.task) = Some(task.abort_handle());
-        ticker
+        Some(ticker)
+    }
+
+    /// Sets an alarm. It goes off at `at` or up to a millisecond later.
+    pub(super) fn set(self: &Arc<Self>, at: Instant, waker: &Waker) -> Alarm {
+        let at = self.millis(at);
+        let (key, is_next) = self.alarms.set(at, waker);
+        if is_next {
+            self.changed.notify_one();
+        }
+        if self.has_ended() {
+            // Maybe just now, after it woke those that it knew of.
+            waker.wake_by_ref();
+        }
+        Alarm {
+            ticker: Arc::clone(self),
+            key,
+            at,
+        }
+    }
+
+    /// Whether its runtime is gone. Then no alarm goes off any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.alarms.has_gone_off(Alarms::LAST)
     }
 
     /// The first millisecond that is not before `at`.
@@ -125,33 +148,21 @@ impl Drop for Ticker {
 
 /// A waker that is woken at a time, unless this is dropped before.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(crate) struct Alarm {
     ticker: Arc<Ticker>,
     key: usize,
-    pub(super) at: u64,
-    waker: WakerId,
+    /// In milliseconds since the birth of the ticker.
+    at: u64,
 }
 
 impl Alarm {
-    /// Sets an alarm on the runtime of the caller. It goes off at `at` or up to a millisecond later.
-    pub(super) fn set(at: Instant, waker: &Waker) -> Self {
-        let ticker = Ticker::current();
-        let at = ticker.millis(at);
-        let (key, is_next) = ticker.alarms.set(at, waker);
-        if is_next {
-            ticker.changed.notify_one();
-        }
-        Self {
-            ticker,
-            key,
-            at,
-            waker: WakerId::of(waker),
-        }
+    /// Whether the waker is still to be woken, and by `due`. Takes no lock.
+    pub(super) fn is_kept(&self, due: Instant) -> bool {
+        self.at <= self.ticker.millis(due) && !self.ticker.alarms.has_gone_off(self.at)
     }
 
-    /// Whether this waker is still to be woken. Takes no lock.
-    pub(super) fn is_set(&self, waker: &Waker) -> bool {
-        !self.ticker.alarms.has_gone_off(self.at) && self.waker == WakerId::of(waker)
+    pub(super) fn ticker(&self) -> &Arc<Ticker> {
+        &self.ticker
     }
 }
 

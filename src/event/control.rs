@@ -71,8 +71,28 @@ impl Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByeReason {
     Busy,
+    Draining,
+    Expired,
     Lagged,
+    MaxAge,
+    Revoked,
+    Stalled,
     Unavailable,
+}
+
+impl ByeReason {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Expired => "expired",
+            Self::Lagged => "lagged",
+            Self::MaxAge => "max-age",
+            Self::Revoked => "revoked",
+            Self::Stalled => "stalled",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// `sse.open`: a position before there is an event to carry it.
@@ -95,10 +115,6 @@ pub(crate) fn gap(gap: Gap, topic: Option<&TopicName>) -> Event {
 
 /// `sse.bye`: the last event of a stream.
 pub(crate) fn bye(reason: ByeReason) -> Event {
-    let data = match reason {
-        ByeReason::Busy => r#"{"reason":"busy"}"#,
-        ByeReason::Lagged => r#"{"reason":"lagged"}"#,
-        ByeReason::Unavailable => r#"{"reason":"unavailable"}"#,
-    };
+    let data = format!(r#"{{"reason":"{}"}}"#, reason.as_str());
     Event::new(data).name(EventName::reserved("sse.bye"))
 }

@@ -2,11 +2,11 @@
 
 use std::{error::Error, fmt};
 
-use bytestring::ByteString;
+use smol_str::SmolStr;
 
 /// An event id: 1 to 128 visible ASCII characters, the only ids that every client sends back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EventId(ByteString);
+pub struct EventId(SmolStr);
 
 impl EventId {
     /// The length of the longest id.
@@ -37,17 +37,17 @@ impl EventId {
     #[must_use]
     pub const fn from_static(id: &'static str) -> Self {
         assert!(is_valid(id.as_bytes()), "not a valid event id");
-        Self(ByteString::from_static(id))
+        Self(SmolStr::new_static(id))
     }
 
     /// Makes an id of text that is known to be valid.
-    pub(crate) fn from_visible(id: String) -> Self {
+    pub(crate) fn from_visible(id: SmolStr) -> Self {
         debug_assert!(is_valid(id.as_bytes()));
-        Self(id.into())
+        Self(id)
     }
 
     /// Returns the text without a copy.
-    pub(crate) fn into_text(self) -> ByteString {
+    pub(crate) fn into_text(self) -> SmolStr {
         self.0
     }
 

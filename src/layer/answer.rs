@@ -6,12 +6,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
+    Limit,
     accept::names_event_stream,
     authorize::{Denial, Reason},
 };
 use crate::{
     event::{ByeReason, bye},
     head,
+    stop::Stop,
 };
 
 /// An answer that is no stream.
@@ -37,6 +39,20 @@ impl Answer {
         }
     }
 
+    /// To a client that should not come back.
+    fn stop() -> Self {
+        let stop = Stop.into_http_response::<()>();
+        Self {
+            status: stop.status(),
+            headers: stop
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: Bytes::new(),
+        }
+    }
+
     /// To a denied request.
     pub(super) fn denied(denial: Denial, accept: Option<&[u8]>, retry: Duration) -> Self {
         match denial.0 {
@@ -45,14 +61,17 @@ impl Answer {
                 text,
                 headers,
             } => {
-                let mut answer = Self::text(status, text);
+                let mut answer = match status {
+                    StatusCode::NO_CONTENT => Self::stop(),
+                    _ => Self::text(status, text),
+                };
                 answer.headers.extend(headers);
                 answer
             }
             Reason::Undecided(cause) => {
                 let cause = &*cause as &dyn std::error::Error;
                 tracing::error!(error = cause, "authorization could not be decided");
-                Self::busy(accept, retry)
+                Self::busy(StatusCode::SERVICE_UNAVAILABLE, accept, retry)
             }
         }
     }
@@ -61,24 +80,43 @@ impl Answer {
     ///
     /// An `EventSource` takes any status but 200 for final, so one that asks for an event stream gets
     /// one, whose only event says when to come back.
-    fn busy(accept: Option<&[u8]>, retry: Duration) -> Self {
+    fn busy(status: StatusCode, accept: Option<&[u8]>, retry: Duration) -> Self {
         if names_event_stream(accept) {
-            return Self {
-                status: StatusCode::OK,
-                headers: vec![
-                    (
-                        header::CONTENT_TYPE,
-                        HeaderValue::from_static(head::EVENT_STREAM),
-                    ),
-                    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-                ],
-                body: bye(ByeReason::Busy).retry(retry).encode(),
-            };
+            return Self::bye(ByeReason::Busy, retry);
         }
-        let mut answer = Self::text(StatusCode::SERVICE_UNAVAILABLE, "try again later\n");
+        let mut answer = Self::text(status, "try again later\n");
         let seconds = retry.as_secs().max(1);
         answer.headers.push((header::RETRY_AFTER, seconds.into()));
         answer
+    }
+
+    /// An event stream whose only event says why it is, and when to come back.
+    pub(super) fn bye(reason: ByeReason, retry: Duration) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: vec![
+                (
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static(head::EVENT_STREAM),
+                ),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ],
+            body: bye(reason).retry(retry).encode(),
+        }
+    }
+
+    /// To a request beyond a limit.
+    pub(super) fn beyond(limit: &Limit, accept: Option<&[u8]>, retry: Duration) -> Self {
+        let status = match limit.is_total() {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::TOO_MANY_REQUESTS,
+        };
+        Self::busy(status, accept, retry)
+    }
+
+    /// To a request whose grant ends before it begins.
+    pub(super) fn expired() -> Self {
+        Self::text(StatusCode::UNAUTHORIZED, "what grants this has expired\n")
     }
 
     pub(super) fn not_acceptable() -> Self {

@@ -7,13 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::Answer;
 use crate::{
-    connection::{BoxError, Connection, HYPER_BUFFER, Settings, Source},
+    connection::{BoxError, Connection, HYPER_BUFFER, OpenStream, Source},
     wire::LineScanner,
 };
 
@@ -32,8 +32,7 @@ pin_project! {
         Text { text: Option<Bytes> },
         // Of a stream whose head only is asked for: it has no length.
         Head,
-        // Boxed, so that streams of ours, which pass, are no larger for it.
-        Decorated { connection: Pin<Box<Connection<Foreign<B>>>> },
+        Decorated { connection: Connection },
     }
 }
 
@@ -68,27 +67,28 @@ impl<B> LayerBody<B> {
         let mut response = http::Response::new(body);
         *response.status_mut() = answer.status;
         response.headers_mut().extend(answer.headers);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, len.into());
+        if response.status() != StatusCode::NO_CONTENT {
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, len.into());
+        }
         response
     }
 }
 
 impl<B> LayerBody<B>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    /// Somebody else's event stream.
-    pub(super) fn decorated(body: B, settings: Settings) -> Self {
-        let scanner = LineScanner::default();
-        let connection = Connection::new(Foreign { body, scanner }, settings);
-        Self {
-            kind: Kind::Decorated {
-                connection: Box::pin(connection),
-            },
-        }
+    /// Somebody else's event stream, and the handle to it.
+    pub(super) fn decorated(body: B) -> (Self, OpenStream) {
+        let connection = Connection::new(Foreign {
+            body: Box::pin(body),
+            scanner: LineScanner::default(),
+        });
+        let open = connection.open_stream().clone();
+        let kind = Kind::Decorated { connection };
+        (Self { kind }, open)
     }
 }
 
@@ -109,7 +109,7 @@ where
             Project::Text { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Project::Head => Poll::Ready(None),
             Project::Decorated { connection } => {
-                let bytes = ready!(connection.as_mut().poll_bytes(cx, HYPER_BUFFER));
+                let bytes = ready!(connection.poll_bytes(cx, HYPER_BUFFER));
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes?))))
             }
         }
@@ -135,13 +135,10 @@ where
     }
 }
 
-pin_project! {
-    /// The bytes of somebody else's event stream.
-    struct Foreign<B> {
-        #[pin]
-        body: B,
-        scanner: LineScanner,
-    }
+/// The bytes of somebody else's event stream.
+struct Foreign<B> {
+    body: Pin<Box<B>>,
+    scanner: LineScanner,
 }
 
 impl<B> Source for Foreign<B>
@@ -149,13 +146,9 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    fn poll_bytes(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let mut body = self.project().body;
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         loop {
-            let frame = match ready!(body.as_mut().poll_frame(cx)) {
+            let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => return Poll::Ready(None),
@@ -167,8 +160,8 @@ where
         }
     }
 
-    fn scanner(self: Pin<&mut Self>) -> Option<&mut LineScanner> {
-        Some(self.project().scanner)
+    fn scanner(&mut self) -> Option<&mut LineScanner> {
+        Some(&mut self.scanner)
     }
 }
 

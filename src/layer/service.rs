@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Answer, Entry, Grant, LayerBody, RequestView, SseLayer, Treatment};
+use super::{Admission, Answer, Entry, LayerBody, RequestView, SseLayer, Treatment};
 use crate::{
-    connection::{BoxError, Settings},
+    connection::{BoxError, OpenStream},
     head::{self, Version},
     store::BoxFuture,
 };
@@ -41,7 +41,7 @@ pub struct SseService<S> {
 impl<S, B, R> Service<Request<R>> for SseService<S>
 where
     S: Service<Request<R>, Response = Response<B>> + Clone,
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     type Response = Response<LayerBody<B>>;
@@ -68,8 +68,9 @@ where
             .map(HeaderValue::as_bytes);
         let view = || RequestView::from(&request);
         let state = match self.layer.entry(request.method().as_str(), accept, view) {
-            Entry::Open => State::Called {
+            Entry::Open(admission) => State::Called {
                 future: self.inner.call(request),
+                admission: Some(admission),
             },
             Entry::Refused(answer) => State::Refused {
                 answer: Some(answer),
@@ -91,7 +92,7 @@ where
 
 /// What waits for the hook.
 struct Asked<S, R> {
-    decision: BoxFuture<'static, Result<Grant, Answer>>,
+    decision: BoxFuture<'static, Result<Admission, Answer>>,
     call: Option<(S, Request<R>)>,
 }
 
@@ -119,14 +120,14 @@ pin_project! {
         // Boxed, since servers keep room for this future as long as a connection lasts.
         Asked { asked: Box<Asked<S, R>> },
         Refused { answer: Option<Answer> },
-        Called { #[pin] future: F },
+        Called { #[pin] future: F, admission: Option<Admission> },
     }
 }
 
 impl<S, B, R> Future for ResponseFuture<S, R>
 where
     S: Service<Request<R>, Response = Response<B>>,
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     type Output = Result<Response<LayerBody<B>>, S::Error>;
@@ -135,9 +136,10 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                Project::Called { future } => {
+                Project::Called { future, admission } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(this.context.decorate(response)));
+                    let admission = admission.take().unwrap_or_default();
+                    return Poll::Ready(Ok(this.context.decorate(response, admission)));
                 }
                 Project::Refused { answer } => {
                     let answer = answer
@@ -149,12 +151,15 @@ where
                     Err(answer) => State::Refused {
                         answer: Some(answer),
                     },
-                    Ok(grant) => {
+                    Ok(admission) => {
                         let call = asked.call.take();
                         let (mut inner, mut request) = call.expect("the hook decides once");
-                        request.extensions_mut().insert(grant);
+                        if let Some(grant) = admission.grant() {
+                            request.extensions_mut().insert(grant.clone());
+                        }
                         State::Called {
                             future: inner.call(request),
+                            admission: Some(admission),
                         }
                     }
                 },
@@ -165,9 +170,9 @@ where
 }
 
 impl RequestContext {
-    fn decorate<B>(&self, response: Response<B>) -> Response<LayerBody<B>>
+    fn decorate<B>(&self, response: Response<B>, admission: Admission) -> Response<LayerBody<B>>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let (mut head, body) = response.into_parts();
@@ -176,13 +181,15 @@ impl RequestContext {
         }
         head::complete(&mut head.headers);
         self.version.complete(&mut head.headers);
-        let settings = head.extensions.get::<Settings>();
-        let body = match self.layer.treat(&head.headers, self.head, settings) {
+        let open = head.extensions.get::<OpenStream>();
+        let body = match self.layer.treat(&head.headers, self.head, open, admission) {
             Treatment::Pass => LayerBody::passed(body),
             Treatment::Head => LayerBody::head(),
-            Treatment::Decorate(settings) => {
-                head.extensions.insert(settings.clone());
-                LayerBody::decorated(body, settings)
+            Treatment::Decorate(admission) => {
+                let (body, open) = LayerBody::decorated(body);
+                self.layer.join(&open, &head.headers, admission);
+                head.extensions.insert(open);
+                body
             }
         };
         Response::from_parts(head, body)

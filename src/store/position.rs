@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, str::FromStr};
 
+use smol_str::{SmolStr, format_smolstr};
+
 use crate::event::EventId;
 
 /// Tells the lives of a log apart.
@@ -61,6 +63,11 @@ impl Position {
         self.offset
     }
 
+    /// The text, which needs no allocation where epoch and offset are of the usual sizes.
+    pub(crate) fn to_text(self) -> SmolStr {
+        format_smolstr!("{self}")
+    }
+
     /// Whether more was `seen` of this life than there is, so that an older copy was put back.
     #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
     pub(super) fn is_behind(self, seen: Self) -> bool {
@@ -95,7 +102,7 @@ impl FromStr for Position {
 impl From<Position> for EventId {
     fn from(position: Position) -> Self {
         // Hexadecimal digits, a `-` and decimal digits: at most 37 visible characters.
-        Self::from_visible(position.to_string())
+        Self::from_visible(position.to_text())
     }
 }
 

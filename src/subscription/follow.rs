@@ -161,6 +161,11 @@ impl Follower {
         self.cursor
     }
 
+    /// The cursor, unless the client has yet to be told of what is missing before it.
+    pub(super) fn told(&self) -> Option<Position> {
+        self.cursor.filter(|_| !self.has_gap())
+    }
+
     /// Returns what comes next. With `joined`, events come as blocks.
     pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
         // Servers poll a body again after each write; that must cost next to nothing.

@@ -1,9 +1,10 @@
 //! Records to events and their blocks.
 
-use std::{fmt::Write, time::SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use smol_str::SmolStr;
 
 use crate::{
     event::{Event, EventName},
@@ -21,10 +22,11 @@ pub(super) struct Frame {
     pub(super) offset: u64,
     pub(super) appended_at: Option<SystemTime>,
     name: Option<EventName>,
-    data: ByteString,
     block: ByteString,
     /// The length of the block without its id.
     body_len: usize,
+    /// The data where it has line breaks, and so is not a part of the block.
+    apart: Option<ByteString>,
 }
 
 impl Frame {
@@ -34,14 +36,14 @@ impl Frame {
             offset: record.offset(),
             appended_at: record.appended_at(),
             name: None,
-            data: ByteString::new(),
             block: ByteString::new(),
             body_len: 0,
+            apart: None,
         };
         if content.kind() != RecordKind::Event {
             return frame;
         }
-        let id = Position::new(epoch, record.offset()).to_string();
+        let id = Position::new(epoch, record.offset()).to_text();
         let mut block = Vec::new();
         block_of(content, &id).write(&mut block);
         frame.body_len = block.len() - ID_LINE.len() - id.len();
@@ -50,7 +52,9 @@ impl Frame {
         // All parts are UTF-8, so nothing is lost here.
         frame.block = String::from_utf8(block).unwrap_or_default().into();
         frame.name = content.name().cloned();
-        frame.data = data_in(&frame.block, content);
+        if frame.data_in_block() != &**content.data() {
+            frame.apart = Some(content.data().clone());
+        }
         frame
     }
 
@@ -71,22 +75,23 @@ impl Frame {
         !self.block.is_empty()
     }
 
-    pub(super) fn event(&self, topic: &TopicName, id: ByteString) -> Event {
-        Event::from_parts(self.name.clone(), self.data.clone())
+    pub(super) fn event(&self, topic: &TopicName, id: SmolStr) -> Event {
+        let data = match &self.apart {
+            Some(data) => data.clone(),
+            None => self.block.slice_ref(self.data_in_block()),
+        };
+        Event::from_parts(self.name.clone(), data)
             .of_topic(topic.clone())
             .id_text(id)
     }
-}
 
-/// The data as a part of the block, so that it is kept once; a copy where it has line breaks.
-fn data_in(block: &ByteString, content: &NewRecord) -> ByteString {
-    let start = "data: ".len()
-        + content
-            .name()
-            .map_or(0, |name| "event: \n".len() + name.as_str().len());
-    match block.get(start..start + content.data().len()) {
-        Some(data) if data == &**content.data() => block.slice_ref(data),
-        _ => content.data().clone(),
+    /// What stands between the first `data: ` and the end of the line before the id: the data, where
+    /// it is one line.
+    fn data_in_block(&self) -> &str {
+        let name = self.name.as_ref().map(EventName::as_str);
+        let start = "data: ".len() + name.map_or(0, |name| "event: \n".len() + name.len());
+        let end = self.body_len.saturating_sub("\n".len());
+        self.block.get(start..end).unwrap_or_default()
     }
 }
 
@@ -96,12 +101,9 @@ pub(super) fn write_blocks<'a>(
     epoch: Epoch,
     records: impl IntoIterator<Item = &'a Record>,
 ) {
-    let mut id = String::new();
     for record in records {
         if record.content().kind() == RecordKind::Event {
-            id.clear();
-            // Writing to a `String` does not fail.
-            let _ = write!(id, "{}", Position::new(epoch, record.offset()));
+            let id = Position::new(epoch, record.offset()).to_text();
             block_of(record.content(), &id).write(out);
         }
     }

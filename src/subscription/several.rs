@@ -10,9 +10,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytestring::ByteString;
 use futures_core::Stream;
 use futures_util::stream::{SelectAll, StreamExt};
+use smol_str::SmolStr;
 
 use super::{
     follow::{Follower, Resume, Step},
@@ -116,14 +116,14 @@ impl Several {
     }
 
     /// Moves the position of a topic and returns the id of that place.
-    pub(super) fn id(&mut self, topic: usize, at: Position) -> ByteString {
-        self.cursors[topic] = at;
-        self.id_of_all()
+    pub(super) fn id(&mut self, topic: usize, at: Position) -> SmolStr {
+        self.moved(topic, at);
+        self.id_of_all().into()
     }
 
-    fn id_of_all(&self) -> ByteString {
+    fn id_of_all(&self) -> String {
         let tags = self.topics.iter().map(|(_, tag)| *tag);
-        positions::encode(tags.zip(self.cursors.iter().copied())).into()
+        positions::encode(tags.zip(self.cursors.iter().copied()))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
@@ -144,16 +144,16 @@ impl Several {
     pub(super) fn blocks(&mut self, topic: usize, frames: &[Frame], to: Position) -> Vec<u8> {
         let mut blocks = Vec::new();
         for frame in frames.iter().filter(|frame| frame.is_event()) {
-            let id = self.id(topic, Position::new(to.epoch(), frame.offset));
-            frame.write_with_id(&mut blocks, &id);
+            self.moved(topic, Position::new(to.epoch(), frame.offset));
+            frame.write_with_id(&mut blocks, &self.id_of_all());
         }
         self.moved(topic, to);
         blocks
     }
 
     /// The id of the place where the client is, if it has one.
-    pub(super) fn last_id(&self) -> Option<ByteString> {
-        (!self.cursors.is_empty()).then(|| self.id_of_all())
+    pub(super) fn last_id(&self) -> Option<SmolStr> {
+        (!self.cursors.is_empty()).then(|| self.id_of_all().into())
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct LineScanner {
     begun: bool,
     data_line_ended: bool,
     retry_seen: bool,
+    /// Whether something came since the last blank line.
+    in_block: bool,
 }
 
 /// Where the next byte belongs.
@@ -52,6 +54,13 @@ impl LineScanner {
     /// Whether a line of ours may follow the bytes seen so far.
     pub(crate) fn at_line_start(&self) -> bool {
         matches!(self.line, Line::Start)
+    }
+
+    /// Whether an event of ours may follow the bytes seen so far, if none of theirs does.
+    ///
+    /// Not where one of theirs was cut off: its blank line would be the end of it, too.
+    pub(crate) fn is_between_events(&self) -> bool {
+        !self.in_block && matches!(self.line, Line::Start | Line::AfterCr)
     }
 
     /// Whether the stream itself has set the reconnection time.
@@ -103,20 +112,29 @@ impl LineScanner {
         (self.data_line_ended && self.at_line_start()).then_some(chunk.len())
     }
 
-    /// Follows `chunk` where nothing but the last line matters any more.
+    /// Follows `chunk` where nothing but its end matters any more.
     pub(crate) fn follow(&mut self, chunk: &[u8]) {
-        let Some((&last, before)) = chunk.split_last() else {
-            return;
+        // As long as two line breaks may be.
+        let end = match chunk.last_chunk::<4>() {
+            Some(end) if chunk.len() > end.len() => {
+                self.line = Line::Value(Field::Other);
+                self.in_block = true;
+                end
+            }
+            _ => chunk,
         };
-        match before.last() {
-            Some(b'\r') => self.line = Line::AfterCr,
-            Some(_) => self.line = Line::Value(Field::Other),
-            None => {}
+        for &byte in end {
+            self.step(byte);
         }
-        self.step(last);
     }
 
     fn step(&mut self, byte: u8) {
+        match (self.line, byte) {
+            // The second half of a line break.
+            (Line::AfterCr, b'\n') => {}
+            (Line::Start | Line::AfterCr, b'\r' | b'\n') => self.in_block = false,
+            _ => self.in_block = true,
+        }
         self.line = match (self.line, byte) {
             (Line::AfterCr, b'\n') => Line::Start,
             (line, b'\r' | b'\n') => {

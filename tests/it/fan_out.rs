@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tower_sse::{
-    Event, Hub, LastEventId, Sse, SseBody, Start, Subscription, TopicName,
+    Event, Hub, LastEventId, Sse, SseBody, Start, TopicName,
     store::{
         Append, Appended, Epoch, EventStore, MemoryStore, Page, Position, Read, ReadFrom,
         StoreError, Wakes,
@@ -204,7 +204,7 @@ struct Crowd {
     bodies: Vec<(Body, Arc<Flag>)>,
 }
 
-type Body = Pin<Box<SseBody<Subscription>>>;
+type Body = Pin<Box<SseBody>>;
 
 impl Crowd {
     async fn new(hub: &Hub, size: usize) -> Self {

@@ -39,7 +39,9 @@ async fn read((mut response, ends): (Response, bool), ticks: usize) -> Vec<(usiz
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_one_of_many_clients_reads_the_same_events_without_a_gap() {
-    let (clients, ticks) = (sizes(100, 800), sizes(10, 100));
+    let (clients, ticks) = (sizes(100, 1_000), sizes(10, 100));
+    // Both ends of all connections are here.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     for kind in [Kind::Tower, Kind::Axum, Kind::AxumHttp2, Kind::Actix] {
         let hub = Hub::new();
         let followed = hub.clone();

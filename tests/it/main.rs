@@ -4,7 +4,6 @@
 mod adapters;
 mod bad_input;
 mod client;
-mod compression;
 mod failure;
 mod fan_out;
 mod faulty;
@@ -13,6 +12,7 @@ mod head;
 mod hostile;
 mod hub;
 mod layer;
+mod life;
 mod load;
 mod memory;
 mod not_before;
@@ -23,6 +23,9 @@ mod several;
 mod slow;
 mod story;
 mod tidy;
+mod together;
+#[cfg(feature = "tickets")]
+mod tokens;
 mod whatwg;
 mod wire;
 

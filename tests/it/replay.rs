@@ -118,7 +118,7 @@ fn replay(hub: &Hub) -> Subscription {
     subscription.start(Start::All)
 }
 
-type Body = Pin<Box<SseBody<Subscription>>>;
+type Body = Pin<Box<SseBody>>;
 
 fn body(subscription: Subscription) -> Body {
     Box::pin(Sse::new(subscription).into_http_response().into_body())

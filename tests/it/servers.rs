@@ -439,12 +439,23 @@ impl Server {
         }
     }
 
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     pub(crate) async fn client(&self) -> Client {
         self.client_of(self.kind.protocol()).await
     }
 
     pub(crate) async fn client_of(&self, protocol: Protocol) -> Client {
         Client::connect(self.address.clone(), protocol).await
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match &self.address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(path) => panic!("{path:?} has no port"),
+        }
     }
 
     pub(crate) async fn get(&self, target: &str) -> Received {

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use futures_util::{FutureExt, stream};
@@ -49,6 +49,8 @@ async fn decide(request: RequestView) -> Result<Grant, Denial> {
     match &*token {
         "alice" => Ok(Grant::new()
             .subject("alice")
+            .id("jti-1")
+            .expires_at(UNIX_EPOCH + Duration::from_millis(4_102_444_800_123))
             .with(Role("reader"))
             .with(7_u8)),
         "nobody" => Ok(Grant::new()),
@@ -71,8 +73,12 @@ fn granted(layer: SseLayer) -> (Site, Arc<AtomicUsize>) {
         counted.fetch_add(1, Ordering::SeqCst);
         let grant = seen.grant.expect("the hook has granted it");
         let text = format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
             grant.subject_name(),
+            grant.id_text(),
+            grant
+                .expiry()
+                .map(|at| at.duration_since(UNIX_EPOCH).unwrap().as_millis()),
             grant.get::<Role>(),
             grant.get::<u8>(),
             grant.get::<u16>(),
@@ -90,13 +96,13 @@ async fn grant_reaches_the_handler() {
         for (request, data) in [
             (
                 Request::get("/").header("authorization", "bearer alice"),
-                r#"Some("alice") Some(Role("reader")) Some(7) None"#,
+                r#"Some("alice") Some("jti-1") Some(4102444800123) Some(Role("reader")) Some(7) None"#,
             ),
             (
                 Request::get("/?token=alice"),
-                r#"Some("alice") Some(Role("reader")) Some(7) None"#,
+                r#"Some("alice") Some("jti-1") Some(4102444800123) Some(Role("reader")) Some(7) None"#,
             ),
-            (Request::get("/?token=nobody"), "None None None None"),
+            (Request::get("/?token=nobody"), "None None None None None None"),
         ] {
             runs.store(0, Ordering::SeqCst);
             let mut response = client.send(request).await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod nats;
+mod nginx;
 mod postgres;
 mod process;
 mod proxy;
@@ -11,6 +12,7 @@ mod redis;
 mod server;
 
 pub use nats::Nats;
+pub use nginx::Nginx;
 pub use postgres::Postgres;
 pub use process::{Process, cpu_time, signal};
 pub use proxy::{Network, Proxy};

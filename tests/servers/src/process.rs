@@ -34,7 +34,8 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     children.map(|child| child.parse().unwrap()).collect()
 }
 
-/// Where a program is. Debian keeps those of each version of Postgres apart.
+/// Where a program is. Debian keeps those of each version of Postgres apart, and some where only root
+/// looks for them.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -43,7 +44,8 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
         .collect();
     versions.sort();
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut dirs = versions.into_iter().rev().chain(env::split_paths(&path));
+    let dirs = versions.into_iter().rev().chain(env::split_paths(&path));
+    let mut dirs = dirs.chain([PathBuf::from("/usr/sbin")]);
     dirs.find_map(|dir| Some(dir.join(name)).filter(|program| program.exists()))
 }
 

@@ -1,0 +1,413 @@
+//! One open stream, to its body and to whoever may end it.
+
+use std::{
+    error::Error,
+    fmt, mem,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    BoxError, Source, StreamFailed,
+    attended::Attended,
+    caught::{caught, drop_caught},
+    decorate::decorate,
+    end::{End, EndReason, Ends},
+    flush::Flush,
+    pace::Pace,
+    terms::{Companion, Terms},
+};
+use crate::{event::bye, wire::COMMENT_LINE};
+
+/// One open stream.
+///
+/// Its body polls it; a clock, and whoever may end it, call it. When the stream is over, its source
+/// and its companions are dropped there and then, whether or not the server polls the body again,
+/// which it does not while a client takes nothing. What is left then are bytes.
+pub(super) struct Line<S> {
+    state: Attended<State<S>>,
+    ends: Ends,
+    /// Whether the last byte is out.
+    has_ended: AtomicBool,
+}
+
+/// Is small: there is one for each client.
+struct State<S> {
+    source: Option<S>,
+    phase: Phase,
+    pace: Pace,
+    /// Is sent with the first event. In milliseconds, with a niche.
+    retry: Option<NonZeroU32>,
+    /// Whether a layer has set all this.
+    joined: bool,
+    /// Whether the bytes are no text to add to.
+    opaque: bool,
+    /// Who polls the body, while the server waits for us.
+    task: Option<Waker>,
+    /// Boxed, since most streams have none.
+    companions: Option<Box<Companions>>,
+}
+
+type Companions = Vec<Box<dyn Companion>>;
+
+enum Phase {
+    Opening,
+    Open,
+    /// The stream is over; this is the last of its bytes.
+    Parting(Box<Bytes>),
+    /// The stream is over, for it has failed; what came before is on its way.
+    Failing(Box<Flush>),
+    Ended,
+}
+
+pub(super) type Polled = Poll<Option<Result<Bytes, StreamFailed>>>;
+
+impl<S: Source + Send + 'static> Line<S> {
+    pub(super) fn new(source: S) -> Arc<Self> {
+        let state = State {
+            source: Some(source),
+            phase: Phase::Opening,
+            pace: Pace::new(),
+            retry: None,
+            joined: false,
+            opaque: false,
+            task: None,
+            companions: None,
+        };
+        Arc::new(Self {
+            state: Attended::new(state),
+            ends: Ends::default(),
+            has_ended: AtomicBool::new(false),
+        })
+    }
+
+    fn with<R>(self: &Arc<Self>, work: impl FnOnce(&mut State<S>) -> R) -> R {
+        self.state.with(work, |state| state.called(self))
+    }
+
+    fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
+    }
+}
+
+/// The clock calls.
+impl<S: Source + Send + 'static> Wake for Line<S> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.state.call(|state| state.called(self));
+    }
+}
+
+/// [`Line`], whatever it sends.
+pub(super) trait Control: Send + Sync {
+    fn poll(self: Arc<Self>, cx: &mut Context<'_>, write_buffer: usize) -> Polled;
+
+    /// Whether the last byte is out.
+    fn has_ended(&self) -> bool;
+
+    /// Ends the stream, for its body is dropped.
+    fn leave(&self);
+
+    /// Adds what a layer has for the stream.
+    fn join(self: Arc<Self>, terms: Terms);
+
+    /// Ends the stream at a time, unless something else ends it before. Does not wait for it.
+    fn end(self: Arc<Self>, end: End);
+}
+
+impl<S: Source + Send + 'static> Control for Line<S> {
+    fn poll(self: Arc<Self>, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
+        self.with(|state| state.poll(&self, cx, write_buffer))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    fn leave(&self) {
+        let leave = |state: &mut State<S>| {
+            state.over(&self.ends, EndReason::Disconnected);
+            state.pace.stop();
+            state.phase = Phase::Ended;
+            state.task = None;
+        };
+        self.state.with(leave, |_| None);
+    }
+
+    fn join(self: Arc<Self>, terms: Terms) {
+        let Terms {
+            decoration,
+            companions,
+        } = terms;
+        self.ends.attend(|| self.waker());
+        self.with(|state| {
+            if !mem::replace(&mut state.joined, true) {
+                state.retry = decoration.retry.map(retry_millis);
+                state.opaque = decoration.opaque;
+                state.pace.set(decoration.heartbeat, decoration.write_stall);
+            }
+            if !companions.is_empty() {
+                state.companions.get_or_insert_default().extend(companions);
+            }
+            // Now, since a server may never ask for the body of a client that takes nothing.
+            state.keep(&self);
+        });
+    }
+
+    fn end(self: Arc<Self>, end: End) {
+        let unattended = self.ends.add(end, || self.waker());
+        if unattended && end.at <= Instant::now() {
+            self.wake();
+        }
+    }
+}
+
+impl<S: Source + Send + 'static> State<S> {
+    fn poll(&mut self, line: &Arc<Line<S>>, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
+        loop {
+            if self.source.is_some() {
+                self.look_for_end(line, cx);
+            }
+            match &mut self.phase {
+                Phase::Opening => {
+                    self.phase = Phase::Open;
+                    line.ends.attend(|| line.waker());
+                    if !self.opaque {
+                        return self.hand(line, Bytes::from_static(COMMENT_LINE));
+                    }
+                }
+                Phase::Open => match self.poll_source(cx) {
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        let bytes = self.decorated(bytes);
+                        if !bytes.is_empty() {
+                            return self.hand(line, bytes);
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        let error = &*error as &dyn Error;
+                        tracing::error!(error, "event stream has failed");
+                        self.over(&line.ends, EndReason::Failed);
+                        self.phase = Phase::Failing(Box::new(Flush::Begin));
+                    }
+                    Poll::Ready(None) => {
+                        self.over(&line.ends, EndReason::Complete);
+                        self.phase = Phase::Ended;
+                    }
+                    Poll::Pending if self.beats() => {
+                        return self.hand(line, Bytes::from_static(COMMENT_LINE));
+                    }
+                    Poll::Pending => {
+                        self.wait(cx);
+                        self.keep(line);
+                        return Poll::Pending;
+                    }
+                },
+                Phase::Parting(bytes) => {
+                    let bytes = mem::take(&mut **bytes);
+                    self.phase = Phase::Ended;
+                    if !bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                }
+                Phase::Failing(flush) => match flush.poll(cx, write_buffer) {
+                    Poll::Ready(Some(bytes)) => return self.hand(line, bytes),
+                    // It waits for the client to take what was handed out, but not for ever.
+                    Poll::Pending if !self.pace.is_stalled() => {
+                        self.wait(cx);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(None) | Poll::Pending => {
+                        self.phase = Phase::Ended;
+                        self.pace.stop();
+                        return Poll::Ready(Some(Err(StreamFailed)));
+                    }
+                },
+                Phase::Ended => {
+                    self.pace.stop();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    /// Answers a call of the clock. Returns whom to wake.
+    fn called(&mut self, line: &Arc<Line<S>>) -> Option<Waker> {
+        if self
+            .source
+            .as_ref()
+            .is_some_and(|source| !source.is_at_home())
+        {
+            // What may not leave its thread is dropped there.
+            return self.task.take();
+        }
+        if self.source.is_some() {
+            let stalled = || self.pace.is_stalled().then_some((EndReason::Stalled, None));
+            if let Some((reason, retry)) = self.due_end(line).or_else(stalled) {
+                self.part(line, reason, retry);
+                return self.task.take();
+            }
+        }
+        let now = Instant::now();
+        if let Some(due) = self.dues().filter(|due| *due > now).min() {
+            self.pace.keep_on(due, || line.waker());
+        }
+        // Where no clock is left, who polls finds another.
+        let is_due = self.dues().any(|due| due <= now || !self.pace.is_kept(due));
+        is_due.then(|| self.task.take()).flatten()
+    }
+
+    fn companions(&self) -> impl Iterator<Item = &dyn Companion> {
+        let all = self.companions.iter().flat_map(|all| all.iter());
+        all.map(|one| &**one)
+    }
+
+    /// When there is something to do.
+    fn dues(&self) -> impl Iterator<Item = Instant> {
+        let companions = self.companions().filter_map(|one| one.due());
+        let pace = match self.phase {
+            Phase::Opening | Phase::Open | Phase::Failing(_) => self.pace.due(),
+            Phase::Parting(_) | Phase::Ended => None,
+        };
+        companions.chain(pace)
+    }
+
+    /// Sees to it that the clock calls when there is something to do next.
+    fn keep(&mut self, line: &Arc<Line<S>>) {
+        if let Some(due) = self.dues().min() {
+            self.pace.keep(due, || line.waker());
+        }
+    }
+
+    /// The stream is over: all of it but its last bytes is given back.
+    fn over(&mut self, ends: &Ends, _reason: EndReason) {
+        if let Some(source) = self.source.take() {
+            drop_caught(source);
+            self.companions = None;
+            ends.close();
+        }
+    }
+
+    /// Ends a stream that would go on.
+    fn part(&mut self, line: &Arc<Line<S>>, reason: EndReason, retry: Option<Duration>) {
+        let Some(source) = &mut self.source else {
+            return;
+        };
+        let id = source.last_id();
+        let scanner = source.scanner();
+        // What is cut off within an event must not get its end from us.
+        let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());
+        let bye = reason.bye().filter(|_| speaks).map(|reason| {
+            let own = self.retry.take().map(retry_time);
+            let bye = match retry.or(own) {
+                Some(retry) => bye(reason).retry(retry),
+                None => bye(reason),
+            };
+            match id {
+                Some(id) => bye.id_text(id),
+                None => bye,
+            }
+        });
+        self.phase = Phase::Parting(Box::new(bye.map_or_else(Bytes::new, |bye| bye.encode())));
+        self.pace.stop();
+        self.over(&line.ends, reason);
+    }
+
+    /// The end that the stream has come to, if it has.
+    fn due_end(&self, line: &Arc<Line<S>>) -> Option<(EndReason, Option<Duration>)> {
+        if let Some(end) = line.ends.due() {
+            return Some((end.reason, end.retry));
+        }
+        let ends = self.companions().filter_map(|one| one.end());
+        let (at, reason) = ends.min_by_key(|(at, _)| *at)?;
+        (at <= Instant::now()).then_some((reason, None))
+    }
+
+    fn look_for_end(&mut self, line: &Arc<Line<S>>, cx: &mut Context<'_>) {
+        line.ends.attend_if_any(|| line.waker());
+        if let Some((reason, retry)) = self.due_end(line) {
+            return self.part(line, reason, retry);
+        }
+        let mut companions = self.companions.iter_mut().flat_map(|all| all.iter_mut());
+        let end = companions.find_map(|one| match one.poll_end(cx) {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
+        });
+        if let Some(reason) = end {
+            self.part(line, reason, None);
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        match &mut self.source {
+            Some(source) => caught(|| source.poll_bytes(cx)),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn decorated(&mut self, bytes: Bytes) -> Bytes {
+        if self.opaque {
+            return bytes;
+        }
+        let scanner = self.source.as_mut().and_then(S::scanner);
+        let mut retry = self.retry.map(retry_time);
+        let bytes = decorate(bytes, scanner, &mut retry);
+        self.retry = self.retry.filter(|_| retry.is_some());
+        bytes
+    }
+
+    fn hand(&mut self, line: &Arc<Line<S>>, bytes: Bytes) -> Polled {
+        self.pace.hand();
+        self.keep(line);
+        Poll::Ready(Some(Ok(bytes)))
+    }
+
+    /// The server waits for us.
+    fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.task {
+            Some(task) => task.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Whether a heartbeat is to be sent now.
+    fn beats(&mut self) -> bool {
+        self.pace.wait();
+        if !self.pace.is_silent() {
+            return false;
+        }
+        // Where a line of theirs was begun, silence begins anew.
+        self.pace.hand();
+        self.pace.wait();
+        let scanner = self.source.as_mut().and_then(S::scanner);
+        scanner.is_none_or(|scanner| scanner.at_line_start())
+    }
+}
+
+/// At least one: clients would come back without a pause.
+fn retry_millis(time: Duration) -> NonZeroU32 {
+    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
+}
+
+fn retry_time(millis: NonZeroU32) -> Duration {
+    Duration::from_millis(millis.get().into())
+}
+
+impl<S> fmt::Debug for Line<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line")
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+//! The way of a request to its handler, and of the response back.
+
+use std::sync::Arc;
+
+use super::{
+    Answer, Grant, Limit, Policy, RequestView, SseLayer, accept,
+    life::{self, Granted, MaxAge},
+    limit::Permit,
+    revoke::Asking,
+};
+use crate::{
+    connection::{Companion, Decoration, OpenStream, Terms},
+    event::ByeReason,
+    head::{self, Headers},
+    store::BoxFuture,
+};
+
+/// The way to the handler.
+pub(crate) enum Entry {
+    Open(Admission),
+    Refused(Answer),
+    /// The hook was asked.
+    Asked(BoxFuture<'static, Result<Admission, Answer>>),
+}
+
+/// What a request holds on its way to a stream. It is given back when this is dropped.
+#[derive(Default)]
+pub(crate) struct Admission(Option<Box<Held>>);
+
+#[derive(Default)]
+struct Held {
+    permits: Vec<Permit>,
+    granted: Option<(Grant, RequestView)>,
+    asking: Option<Asking>,
+}
+
+/// What becomes of a body.
+pub(crate) enum Treatment {
+    Pass,
+    /// It is not sent, and so never polled: nothing is subscribed.
+    Head,
+    /// It is wrapped, and the response carries the stream on, so that no layer wraps it again.
+    Decorate(Admission),
+}
+
+impl Admission {
+    /// What the handler is told.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        let (grant, _) = self.0.as_ref()?.granted.as_ref()?;
+        Some(grant)
+    }
+}
+
+impl SseLayer {
+    /// What is to be settled before the handler runs.
+    ///
+    /// `view` is only called where somebody looks at it.
+    pub(crate) fn entry(
+        &self,
+        method: &str,
+        accept: Option<&[u8]>,
+        view: impl FnOnce() -> RequestView,
+    ) -> Entry {
+        let policy = &self.policy;
+        if method == "OPTIONS" {
+            return Entry::Open(Admission::default());
+        }
+        if policy.strict_accept && !accept::allows_event_stream(accept) {
+            return Entry::Refused(Answer::not_acceptable());
+        }
+        let begun = policy.drain.as_ref().filter(|drain| drain.has_begun());
+        if let Some(drain) = begun
+            && accept::names_event_stream(accept)
+        {
+            return Entry::Refused(Answer::bye(ByeReason::Draining, drain.retry_time()));
+        }
+        if policy.hook.is_none() && policy.limits.is_empty() {
+            return Entry::Open(Admission::default());
+        }
+        let view = view();
+        let mut held = Box::<Held>::default();
+        // Nothing is held for a head alone.
+        let limits = match method {
+            "HEAD" => &[],
+            _ => &*policy.limits,
+        };
+        let (by_subject, others): (Vec<_>, Vec<_>) =
+            limits.iter().cloned().partition(Limit::is_per_subject);
+        let retry = self.retry_time();
+        if let Err(limit) = held.take(&others, &view, None) {
+            return Entry::Refused(Answer::beyond(&limit, accept, retry));
+        }
+        let Some(hook) = &policy.hook else {
+            return Entry::Open(Admission(Some(held)));
+        };
+        held.asking = policy
+            .revocations
+            .as_ref()
+            .map(|revocations| revocations.ask());
+        let decision = Arc::clone(hook).authorize(view.clone());
+        let accept = accept.map(<[u8]>::to_vec);
+        Entry::Asked(Box::pin(async move {
+            let accept = accept.as_deref();
+            let grant = match decision.await {
+                Ok(grant) => grant,
+                Err(denial) => return Err(Answer::denied(denial, accept, retry)),
+            };
+            if life::is_over(&grant) {
+                return Err(Answer::expired());
+            }
+            if let Err(limit) = held.take(&by_subject, &view, Some(&grant)) {
+                return Err(Answer::beyond(&limit, accept, retry));
+            }
+            held.granted = Some((grant, view));
+            Ok(Admission(Some(held)))
+        }))
+    }
+
+    /// What becomes of the body of an event stream that passes.
+    ///
+    /// `open` is what the response carries: it is ours, or a layer further in has seen it.
+    pub(crate) fn treat(
+        &self,
+        headers: &impl Headers,
+        is_head: bool,
+        open: Option<&OpenStream>,
+        admission: Admission,
+    ) -> Treatment {
+        match open {
+            _ if is_head => Treatment::Head,
+            Some(open) => {
+                self.join(open, headers, admission);
+                Treatment::Pass
+            }
+            None => Treatment::Decorate(admission),
+        }
+    }
+
+    /// Adds all that this layer has for a stream.
+    pub(crate) fn join(&self, open: &OpenStream, headers: &impl Headers, admission: Admission) {
+        let policy = &self.policy;
+        let opaque = !head::is_identity(headers);
+        let decoration = Decoration {
+            heartbeat: policy.heartbeat.filter(|_| !opaque),
+            write_stall: policy.write_stall,
+            retry: Some(self.retry_time()),
+            opaque,
+        };
+        let mut companions: Vec<Box<dyn Companion>> = Vec::new();
+        if let Some(held) = admission.0 {
+            held.accompany(open, policy, &mut companions);
+        }
+        if let Some(max_age) = policy.max_age.and_then(MaxAge::begin) {
+            companions.push(Box::new(max_age));
+        }
+        if let Some(drain) = &policy.drain {
+            companions.push(Box::new(drain.enter(open.downgrade())));
+        }
+        open.join(Terms {
+            decoration,
+            companions,
+        });
+    }
+}
+
+impl Held {
+    /// Counts for `limits`; returns the one that it is beyond.
+    fn take(
+        &mut self,
+        limits: &[Limit],
+        view: &RequestView,
+        grant: Option<&Grant>,
+    ) -> Result<(), Limit> {
+        for limit in limits {
+            let permit = limit.take(view, grant).ok_or_else(|| limit.clone())?;
+            self.permits.push(permit);
+        }
+        Ok(())
+    }
+
+    fn accompany(
+        self,
+        open: &OpenStream,
+        policy: &Policy,
+        companions: &mut Vec<Box<dyn Companion>>,
+    ) {
+        if !self.permits.is_empty() {
+            companions.push(Box::new(self.permits));
+        }
+        let Some((grant, view)) = self.granted else {
+            return;
+        };
+        let mut granted = Granted::new(&grant);
+        if let (Some(hook), Some(every)) = (&policy.hook, policy.authorize_again) {
+            granted.ask_again(Arc::clone(hook), view, every);
+        }
+        companions.push(Box::new(granted));
+        if let Some(asking) = self.asking {
+            companions.push(Box::new(asking.enter(open.downgrade(), grant)));
+        }
+    }
+}
