@@ -21,8 +21,14 @@ use actix_web::{
 };
 
 use crate::{
-    head, last_event_id::LastEventId, layer::Grant, socket::tune_socket, sse::Sse,
-    subscription::InvalidTopics, topic_name::InvalidTopicName,
+    head,
+    last_event_id::LastEventId,
+    layer::{Grant, TopicDenied},
+    socket::tune_socket,
+    sse::Sse,
+    stop::Stop,
+    subscription::InvalidTopics,
+    topic_name::InvalidTopicName,
 };
 pub use body::ActixBody;
 pub use middleware::SseMiddleware;
@@ -51,6 +57,24 @@ impl<S: 'static> Responder for Sse<S> {
     }
 }
 
+impl Responder for Stop {
+    type Body = BoxBody;
+
+    fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
+        self.error_response()
+    }
+}
+
+impl ResponseError for Stop {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::NO_CONTENT
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        no_store(self.status_code())
+    }
+}
+
 /// Sets the options of a connection that event streams are sent over, as
 /// [`tune_socket`](crate::tune_socket) does. It is for `HttpServer::on_connect`:
 ///
@@ -70,6 +94,12 @@ pub fn tune_actix_socket(socket: &dyn Any, _data: &mut Extensions) {
     if let Some(socket) = socket.downcast_ref() {
         tune_socket(socket);
     }
+}
+
+fn no_store(status: StatusCode) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header(("cache-control", "no-store"))
+        .finish()
 }
 
 /// Adds what an event stream needs to arrive event by event.
@@ -120,9 +150,7 @@ impl ResponseError for InvalidTopicName {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::NotFound()
-            .insert_header(("cache-control", "no-store"))
-            .finish()
+        no_store(self.status_code())
     }
 }
 
@@ -132,8 +160,16 @@ impl ResponseError for InvalidTopics {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::BadRequest()
-            .insert_header(("cache-control", "no-store"))
-            .finish()
+        no_store(self.status_code())
+    }
+}
+
+impl ResponseError for TopicDenied {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::FORBIDDEN
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        no_store(self.status_code())
     }
 }

@@ -10,13 +10,23 @@ use axum_core::{
 use http::{StatusCode, header, request::Parts};
 
 use crate::{
-    last_event_id::LastEventId, layer::Grant, sse::Sse, subscription::InvalidTopics,
+    last_event_id::LastEventId,
+    layer::{Grant, TopicDenied},
+    sse::Sse,
+    stop::Stop,
+    subscription::InvalidTopics,
     topic_name::InvalidTopicName,
 };
 
 impl<S: Send + 'static> IntoResponse for Sse<S> {
     fn into_response(self) -> Response {
         self.into_http_response().map(Body::new)
+    }
+}
+
+impl IntoResponse for Stop {
+    fn into_response(self) -> Response {
+        self.into_http_response()
     }
 }
 
@@ -53,13 +63,22 @@ impl<S: Sync> OptionalFromRequestParts<S> for Grant {
 
 impl IntoResponse for InvalidTopicName {
     fn into_response(self) -> Response {
-        (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "no-store")]).into_response()
+        no_store(StatusCode::NOT_FOUND)
     }
 }
 
 impl IntoResponse for InvalidTopics {
     fn into_response(self) -> Response {
-        let status = StatusCode::BAD_REQUEST;
-        (status, [(header::CACHE_CONTROL, "no-store")]).into_response()
+        no_store(StatusCode::BAD_REQUEST)
     }
+}
+
+impl IntoResponse for TopicDenied {
+    fn into_response(self) -> Response {
+        no_store(StatusCode::FORBIDDEN)
+    }
+}
+
+fn no_store(status: StatusCode) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")]).into_response()
 }

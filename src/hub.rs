@@ -8,7 +8,7 @@ use std::{fmt, num::NonZeroUsize, time::Duration};
 use crate::{
     last_event_id::LastEventId,
     store::{EventStore, MemoryStore},
-    subscription::{Feeds, IntoTopicName, InvalidTopics, Subscription, Topics},
+    subscription::{Feeds, IntoTopicName, InvalidTopics, SlowClient, Subscription, Topics},
     sync::Arc,
     topic_name::{InvalidTopicName, TopicName},
 };
@@ -116,6 +116,44 @@ impl Hub {
         self
     }
 
+    /// Sets what becomes of live clients of a topic that read too slowly; by default they
+    /// [catch up](SlowClient::CatchUp).
+    ///
+    /// `slow_client` is called when the first client of a topic comes. It holds for all clones.
+    ///
+    /// ```
+    /// use tower_sse::{Hub, SlowClient};
+    ///
+    /// let hub = Hub::new().slow_clients(|topic| match topic.as_str() {
+    ///     "prices" => SlowClient::SkipToNewest,
+    ///     _ => SlowClient::CatchUp,
+    /// });
+    /// ```
+    #[must_use]
+    pub fn slow_clients(
+        self,
+        slow_client: impl Fn(&TopicName) -> SlowClient + Send + Sync + 'static,
+    ) -> Self {
+        self.feeds.set_slow_clients(slow_client);
+        self
+    }
+
+    /// Sets how much clients that catch up may read from the store at once, all together: so many reads
+    /// under way, and so many bytes read and not yet written by the server; 16 and 32 MiB by default.
+    ///
+    /// The others wait their turn, first come, first served, and hold nothing meanwhile. Clients that
+    /// are live never wait for those that catch up. A read is a page of 64 KiB, or one event where that
+    /// is larger, and counts twice that while it is under way.
+    ///
+    /// What its client has not taken within a second does not count any more, so that a client that
+    /// takes nothing holds up no others: beside the budget there is what the server holds of it (hyper
+    /// about 450 KiB, over HTTP/1). It holds for all clones, for reads that begin from now on.
+    #[must_use]
+    pub fn replay_budget(self, reads: NonZeroUsize, bytes: NonZeroUsize) -> Self {
+        self.feeds.set_replay_budget(reads, bytes);
+        self
+    }
+
     /// Returns the topic of this name, for events made of `T`.
     ///
     /// # Errors
@@ -183,6 +221,8 @@ impl Default for Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("feeds", &self.feeds)
+            .finish_non_exhaustive()
     }
 }

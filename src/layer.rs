@@ -16,7 +16,9 @@ use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 pub(crate) use answer::Answer;
 use authorize::DynAuthorize;
-pub use authorize::{Authorize, Denial, Grant};
+pub use authorize::{Authorize, Denial, Grant, Secret, TokenFinder, TopicDenied};
+#[cfg(feature = "tickets")]
+pub use authorize::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use body::LayerBody;
 pub use drain::Drain;
 pub(crate) use entry::{Admission, Entry, Treatment};

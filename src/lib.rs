@@ -34,14 +34,15 @@
 //! |---|---|---|
 //! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here |
 //! | `sse.gap` | `{"topic":"..","reason":"..","missed":n}` | before the event behind a [gap](GapReason); `topic` where several are followed, `missed` where it is known |
-//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `unavailable` |
+//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable` |
 //!
 //! Clients that do not listen for them never see them.
 //!
 //! # Features
 //!
-//! - `axum`: [`Sse`] is an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
-//! - `actix`: [`Sse`] is a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `axum`: [`Sse`] and [`Stop`] are an `IntoResponse`; [`LastEventId`] and [`Grant`] are extractors.
+//! - `actix`: [`Sse`] and [`Stop`] are a `Responder`, [`SseLayer`] a `Transform`; the same extractors.
+//! - `tickets`: `Tickets`, a grant as signed text for the query of a browser's `EventSource`.
 //! - `file`: `store::FileStore`, a durable store in one file.
 //! - `nats`: `store::NatsStore`, a log on NATS JetStream that several processes share.
 //! - `postgres`: `store::PostgresStore`, the same on Postgres, and an outbox.
@@ -73,6 +74,7 @@ mod layer;
 mod millis;
 mod socket;
 mod sse;
+mod stop;
 pub mod store;
 mod subscription;
 mod sync;
@@ -90,11 +92,14 @@ pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::LastEventId;
 pub use layer::{
     Authorize, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture, Revocations,
-    SseLayer, SseService,
+    Secret, SseLayer, SseService, TokenFinder, TopicDenied,
 };
+#[cfg(feature = "tickets")]
+pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
-pub use subscription::{IntoTopicName, InvalidTopics, Start, Subscription};
+pub use stop::Stop;
+pub use subscription::{IntoTopicName, InvalidTopics, NotBefore, SlowClient, Start, Subscription};
 pub use topic_name::{InvalidTopicName, TopicName};
 pub use wire::{DecodedEvent, Decoder, EventTooLarge};
 

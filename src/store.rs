@@ -87,6 +87,8 @@ pub use wakes::Wakes;
 ///   beginning of the first log to come, and of no other. Reading it stores nothing.
 /// - Retention by count, bytes and age takes away the oldest records only, and bounds what may be
 ///   read, not just what is kept. Only events count.
+/// - A record says [when it was appended](Record::appended_at), where the store keeps that. Within a
+///   log these times do not go backwards.
 /// - A gap is never an error, and an error is never a gap.
 pub trait EventStore: Send + Sync + 'static {
     /// Appends to the log of `topic`.

@@ -1,14 +1,17 @@
 //! Following a topic.
 
+mod budget;
 mod feed;
 mod feeds;
 mod follow;
 mod frame;
 #[cfg(all(test, shuttle))]
 mod interleavings;
+mod not_before;
 mod positions;
 mod reader;
 mod several;
+mod slow;
 mod topics;
 mod window;
 
@@ -24,16 +27,20 @@ use futures_core::Stream;
 use smol_str::SmolStr;
 
 use crate::{
-    event::{ByeReason, Event, EventId, bye, gap, open},
+    event::{Event, EventId, bye, gap, open},
     last_event_id::LastEventId,
     store::Position,
     sync::Arc,
     topic_name::TopicName,
 };
+use budget::{Out, piece};
 pub(crate) use feeds::Feeds;
 use follow::{Begin, Follower, Step};
+pub use not_before::NotBefore;
+use not_before::floors;
 use positions::Tag;
 use several::Several;
+pub use slow::SlowClient;
 pub(crate) use topics::Topics;
 pub use topics::{IntoTopicName, InvalidTopics};
 
@@ -62,7 +69,7 @@ pub enum Start {
 /// After a usable `Last-Event-ID` that is every retained event behind it, once and in order. Where
 /// that cannot be, the first event is an `sse.gap` that says why, and the stream goes on behind the
 /// gap. A client that reads slowly costs nobody else anything: a subscription is a place in the log,
-/// not a queue.
+/// not a queue. What becomes of it is up to its topic ([`Hub::slow_clients`](crate::Hub::slow_clients)).
 ///
 /// Made by [`Hub::subscribe`](crate::Hub::subscribe); given to [`Sse::new`](crate::Sse::new), which
 /// sends the encoded events that all clients share, or read as a [stream of events](Self::events).
@@ -98,6 +105,7 @@ struct Plan {
     topics: Topics,
     last: LastEventId,
     start: Start,
+    not_before: Vec<NotBefore>,
     priming: bool,
 }
 
@@ -119,6 +127,7 @@ impl Subscription {
                 topics,
                 last,
                 start: Start::Live,
+                not_before: Vec::new(),
                 priming: true,
             })),
             filter: None,
@@ -131,6 +140,31 @@ impl Subscription {
             plan.start = start;
         }
         self
+    }
+
+    /// Sends nothing from before an event or a time, whatever the client's last event id and the
+    /// [start](Self::start); what it misses by that is no gap. Of several, all hold.
+    ///
+    /// It is for those who may read what a topic retains from some moment on only. Without such a limit
+    /// whoever may follow a topic may read all of it.
+    pub fn not_before(mut self, not_before: NotBefore) -> Self {
+        if let Following::NotYet(plan) = &mut self.following {
+            plan.not_before.push(not_before);
+        }
+        self
+    }
+
+    /// The topics that it follows, each once, sorted by name.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        let (one, plan, several) = match &self.following {
+            Following::NotYet(plan) => (None, Some(plan.topics.names()), None),
+            Following::One(follower) => (Some(follower.topic()), None, None),
+            Following::Several(several) => (None, None, Some(several.names())),
+        };
+        let plan = plan.into_iter().flatten();
+        one.into_iter()
+            .chain(plan)
+            .chain(several.into_iter().flatten())
     }
 
     /// Keeps events from this client for which `keep` is false.
@@ -184,6 +218,7 @@ impl Subscription {
         Events {
             subscription: self,
             ready: VecDeque::new(),
+            out: None,
         }
     }
 
@@ -196,13 +231,14 @@ impl Subscription {
             };
             let blocks = match (step, &mut self.following) {
                 (Step::Joined(blocks), _) => blocks,
-                (Step::Frames(frames, to), Following::Several(several)) if joined => {
-                    several.blocks(topic, &frames, to)
+                (Step::Frames(frames, to, out), Following::Several(several)) if joined => {
+                    piece(several.blocks(topic, &frames, to), out)
                 }
                 (step, _) => {
+                    let out = step.out();
                     let mut blocks = Vec::new();
                     self.on_step(topic, step, |event| event.block().write(&mut blocks));
-                    blocks.into()
+                    piece(blocks, out)
                 }
             };
             if !blocks.is_empty() {
@@ -255,18 +291,18 @@ impl Subscription {
                 let gap = gap(missing, several.then_some(&name));
                 take(self.control(gap, topic, at).of_topic(name));
             }
-            Step::Unavailable(at) => {
+            Step::End(reason, at) => {
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
                     _ => at.map(Position::to_text),
                 };
-                let bye = bye(ByeReason::Unavailable);
+                let bye = bye(reason);
                 take(match id {
                     Some(id) => bye.id_text(id),
                     None => bye,
                 });
             }
-            Step::Frames(frames, to) => {
+            Step::Frames(frames, to, _) => {
                 for frame in frames.iter().filter(|frame| frame.is_event()) {
                     let id = self.id(topic, Position::new(to.epoch(), frame.offset));
                     let event = frame.event(&name, id);
@@ -317,8 +353,8 @@ impl Plan {
             Start::Newest(events) => u32::try_from(events).map_or(Begin::Oldest, Begin::Newest),
             Start::All => Begin::Oldest,
         };
-        let follower = |(name, head): &(TopicName, Option<Position>), resume| {
-            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head);
+        let follower = |(name, head): &(TopicName, Option<Position>), resume, floor| {
+            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head, floor);
             if !self.priming {
                 follower.without_priming();
             }
@@ -327,7 +363,9 @@ impl Plan {
         match &self.topics {
             Topics::One(topic) => {
                 let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
-                Following::One(follower(topic, several::resume(last, &tagged)[0]))
+                let resume = several::resume(last, &tagged)[0];
+                let floor = floors(&self.not_before, &tagged)[0];
+                Following::One(follower(topic, resume, floor))
             }
             Topics::Several(topics) => {
                 let tagged: Vec<_> = topics
@@ -335,8 +373,10 @@ impl Plan {
                     .map(|(name, _)| (name.clone(), Tag::of(name)))
                     .collect();
                 let resumes = several::resume(last, &tagged);
-                let followers = topics.iter().zip(resumes);
-                let followers = followers.map(|(topic, resume)| follower(topic, resume));
+                let floors = floors(&self.not_before, &tagged);
+                let followers = topics.iter().zip(resumes).zip(floors);
+                let followers =
+                    followers.map(|((topic, resume), floor)| follower(topic, resume, floor));
                 Following::Several(Box::new(Several::new(followers, tagged)))
             }
         }
@@ -376,6 +416,8 @@ impl fmt::Debug for Subscription {
 struct Events {
     subscription: Subscription,
     ready: VecDeque<Event>,
+    /// What counts of those until all are given out.
+    out: Option<Arc<Out>>,
 }
 
 impl Stream for Events {
@@ -385,14 +427,22 @@ impl Stream for Events {
         let Self {
             subscription,
             ready,
+            out,
         } = self.get_mut();
         loop {
             if let Some(event) = ready.pop_front() {
+                if ready.is_empty() {
+                    *out = None;
+                }
                 return Poll::Ready(Some(event));
             }
             match ready!(subscription.poll_step(cx, false)) {
                 Some((topic, step)) => {
+                    *out = step.out();
                     subscription.on_step(topic, step, |event| ready.push_back(event));
+                    if ready.is_empty() {
+                        *out = None;
+                    }
                 }
                 None => return Poll::Ready(None),
             }

@@ -15,7 +15,8 @@ pub enum GapReason {
     Unknown,
     /// The client's last event id is beyond the end of the log, which has lost its end.
     Ahead,
-    /// The client reads more slowly than events are evicted.
+    /// The client reads more slowly than events are evicted, or than its topic
+    /// [waits for](crate::SlowClient).
     Lagged,
     /// The log itself has a hole.
     Lost,
@@ -72,6 +73,7 @@ pub(crate) enum ByeReason {
     Busy,
     Draining,
     Expired,
+    Lagged,
     MaxAge,
     Revoked,
     Stalled,
@@ -84,6 +86,7 @@ impl ByeReason {
             Self::Busy => "busy",
             Self::Draining => "draining",
             Self::Expired => "expired",
+            Self::Lagged => "lagged",
             Self::MaxAge => "max-age",
             Self::Revoked => "revoked",
             Self::Stalled => "stalled",

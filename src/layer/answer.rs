@@ -13,6 +13,7 @@ use super::{
 use crate::{
     event::{ByeReason, bye},
     head,
+    stop::Stop,
 };
 
 /// An answer that is no stream.
@@ -38,6 +39,20 @@ impl Answer {
         }
     }
 
+    /// To a client that should not come back.
+    fn stop() -> Self {
+        let stop = Stop.into_http_response::<()>();
+        Self {
+            status: stop.status(),
+            headers: stop
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: Bytes::new(),
+        }
+    }
+
     /// To a denied request.
     pub(super) fn denied(denial: Denial, accept: Option<&[u8]>, retry: Duration) -> Self {
         match denial.0 {
@@ -46,7 +61,10 @@ impl Answer {
                 text,
                 headers,
             } => {
-                let mut answer = Self::text(status, text);
+                let mut answer = match status {
+                    StatusCode::NO_CONTENT => Self::stop(),
+                    _ => Self::text(status, text),
+                };
                 answer.headers.extend(headers);
                 answer
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -67,9 +67,10 @@ impl<B> LayerBody<B> {
         let mut response = http::Response::new(body);
         *response.status_mut() = answer.status;
         response.headers_mut().extend(answer.headers);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, len.into());
+        if response.status() != StatusCode::NO_CONTENT {
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, len.into());
+        }
         response
     }
 }

@@ -1,6 +1,6 @@
 //! What a hook sees of a request.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ pub struct RequestView {
     path: String,
     query: Option<String>,
     headers: Vec<(String, Bytes)>,
+    came_at: SystemTime,
 }
 
 impl RequestView {
@@ -32,6 +33,7 @@ impl RequestView {
             headers: headers
                 .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)))
                 .collect(),
+            came_at: SystemTime::now(),
         }
     }
 
@@ -62,8 +64,13 @@ impl RequestView {
     /// The value of the first query parameter of this name, decoded.
     #[must_use]
     pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut pairs = form_urlencoded::parse(self.query()?.as_bytes());
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+        self.query_params(name).next()
+    }
+
+    pub(super) fn query_params<'a>(&'a self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        form_urlencoded::parse(self.query.as_deref().unwrap_or_default().as_bytes())
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     /// The token of an `Authorization: Bearer` header.
@@ -76,20 +83,31 @@ impl RequestView {
     }
 
     /// The value of the first cookie of this name, without quotes around it.
+    ///
+    /// One that is not UTF-8 is passed over; those of other services on the same host are no harm.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let pairs = self
-            .headers_of("cookie")
-            .filter_map(|value| str::from_utf8(value).ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.split_once('='));
-        let (_, value) = pairs
-            .map(|(key, value)| (key.trim(), value.trim()))
-            .find(|(key, _)| *key == name)?;
-        let quoted = value
-            .strip_prefix('"')
-            .and_then(|value| value.strip_suffix('"'));
-        Some(quoted.unwrap_or(value))
+        self.cookies(name).next()
+    }
+
+    pub(super) fn cookies<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers_of("cookie")
+            .flat_map(|value| value.split(|byte| *byte == b';'))
+            .filter_map(|pair| str::from_utf8(pair).ok()?.split_once('='))
+            .filter(move |(key, _)| key.trim() == name)
+            .map(|(_, value)| {
+                let value = value.trim();
+                let quoted = value
+                    .strip_prefix('"')
+                    .and_then(|value| value.strip_suffix('"'));
+                quoted.unwrap_or(value)
+            })
+    }
+
+    /// When it came, also where a hook is [asked again](crate::SseLayer::authorize_again) about it.
+    #[must_use]
+    pub fn came_at(&self) -> SystemTime {
+        self.came_at
     }
 
     /// The position that the client comes back with.
@@ -98,7 +116,7 @@ impl RequestView {
         LastEventId::find(self.headers_of("last-event-id"), self.query())
     }
 
-    fn headers_of(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    fn headers_of<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self
             .headers
             .iter()

@@ -171,6 +171,7 @@ pub async fn run<S: Subject>(subject: &S) -> Report {
             a_page_is_bounded_in_bytes
             the_newest_are_counted_in_events
             kinds_keep_their_place
+            a_record_tells_when_it_was_appended
             heads_come_in_the_order_of_the_topics
             one_behind_is_no_more_work_in_a_large_log;
         retention:

@@ -1,11 +1,18 @@
 //! What a log is made of.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytestring::ByteString;
 
 use super::Position;
 use crate::event::EventName;
+#[cfg(any(
+    feature = "file",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis"
+))]
+use crate::millis::from_unix_millis;
 
 /// What a record is to the readers of a log.
 ///
@@ -81,6 +88,7 @@ impl NewRecord {
 pub struct Record {
     offset: u64,
     previous: u64,
+    appended_at: Option<SystemTime>,
     record: NewRecord,
 }
 
@@ -91,6 +99,7 @@ impl Record {
         Self {
             offset,
             previous: offset.saturating_sub(1),
+            appended_at: None,
             record,
         }
     }
@@ -104,6 +113,26 @@ impl Record {
         self
     }
 
+    /// Sets when the record was appended, for stores that keep that. Within a log it never goes
+    /// backwards.
+    #[must_use]
+    pub const fn time(mut self, time: SystemTime) -> Self {
+        self.appended_at = Some(time);
+        self
+    }
+
+    /// Sets the time in milliseconds since 1970.
+    #[cfg(any(
+        feature = "file",
+        feature = "nats",
+        feature = "postgres",
+        feature = "redis"
+    ))]
+    pub(super) fn millis(mut self, millis: u64) -> Self {
+        self.appended_at = from_unix_millis(millis);
+        self
+    }
+
     /// The offset of the record, which is greater than that of every record before it.
     #[must_use]
     pub const fn offset(&self) -> u64 {
@@ -114,6 +143,12 @@ impl Record {
     #[must_use]
     pub const fn previous_offset(&self) -> u64 {
         self.previous
+    }
+
+    /// When it was appended, by the clock of the store, where that keeps it; in milliseconds or finer.
+    #[must_use]
+    pub const fn appended_at(&self) -> Option<SystemTime> {
+        self.appended_at
     }
 
     /// What was appended.

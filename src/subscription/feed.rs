@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{
     feeds::Feeds,
     frame::Frame,
+    slow::SlowClient,
     window::{Place, Window},
 };
 use crate::{
@@ -34,6 +35,7 @@ pub(super) struct Feed {
     window_events: NonZeroUsize,
     /// For how long events wait to be sent together.
     flush_window: Duration,
+    pub(super) slow_client: SlowClient,
     /// Apart from the window, so that who publishes does not wait for those who read.
     reading: Mutex<Reading>,
     /// How often all who wait were woken; changes under the lock of the state only.
@@ -73,6 +75,12 @@ pub(super) enum Polled {
         /// Whether the cursor has come further than the window.
         beyond: bool,
     },
+    /// What follows the cursor was here for a time. This is where the newest event is, and how many
+    /// events there are before it, where that is known.
+    Passed {
+        newest: Position,
+        missed: Option<u64>,
+    },
     /// What follows the cursor has to be read from the store.
     Elsewhere,
     /// The reader has not yet learned where the log ends; the waker will be woken.
@@ -85,6 +93,7 @@ impl Feed {
     pub(super) fn new(topic: TopicName, feeds: &Arc<Feeds>) -> Self {
         Self {
             flush_window: feeds.flush_window(&topic),
+            slow_client: feeds.slow_client(&topic),
             topic,
             feeds: Arc::clone(feeds),
             window_events: feeds.window_events(),
@@ -300,6 +309,10 @@ impl State {
                 unavailable,
                 beyond: cursor != window.tail(),
             },
+            Place::Passed => {
+                let (newest, missed) = window.newest(cursor);
+                Polled::Passed { newest, missed }
+            }
             Place::Elsewhere => Polled::Elsewhere,
             Place::Inside(first) if joined => {
                 let (blocks, to) = window.join(first);

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
-use super::{feed::Feed, reader, window::MAX_EVENTS};
+use super::{budget::Budget, feed::Feed, reader, slow::SlowClient, window::MAX_EVENTS};
 use crate::{
     store::{DynStore, Wakes},
     sync::{
@@ -24,6 +24,10 @@ use crate::{
 /// In how many parts the feeds are locked, so that going through all of them holds up nobody who
 /// publishes.
 pub(super) const SHARDS: usize = 64;
+
+/// What those who catch up may read at once, unless the application says otherwise.
+const REPLAY_READS: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+const REPLAY_BYTES: NonZeroUsize = NonZeroUsize::new(32 * 1024 * 1024).expect("not zero");
 
 type Shard = Mutex<HashMap<TopicName, Weak<Feed>>>;
 
@@ -41,12 +45,15 @@ pub(crate) struct Feeds {
 }
 
 struct Settings {
+    budget: Arc<Budget>,
     unavailable_after: Duration,
     window_events: NonZeroUsize,
-    flush_window: Option<std::sync::Arc<FlushWindow>>,
+    flush_window: Option<OfTopic<Duration>>,
+    slow_client: Option<OfTopic<SlowClient>>,
 }
 
-type FlushWindow = dyn Fn(&TopicName) -> Duration + Send + Sync;
+/// A setting that the application makes for each topic.
+type OfTopic<T> = std::sync::Arc<dyn Fn(&TopicName) -> T + Send + Sync>;
 
 impl Feeds {
     pub(crate) fn new(store: Arc<dyn DynStore>) -> Arc<Self> {
@@ -59,9 +66,11 @@ impl Feeds {
             reader_runs: AtomicBool::new(false),
             reader: Mutex::default(),
             settings: Mutex::new(Settings {
+                budget: Budget::new(REPLAY_READS, REPLAY_BYTES),
                 unavailable_after: Duration::from_secs(30),
                 window_events: MAX_EVENTS,
                 flush_window: None,
+                slow_client: None,
             }),
         })
     }
@@ -81,6 +90,21 @@ impl Feeds {
         lock(&self.settings).flush_window = Some(std::sync::Arc::new(window));
     }
 
+    pub(crate) fn set_slow_clients(
+        &self,
+        slow_client: impl Fn(&TopicName) -> SlowClient + Send + Sync + 'static,
+    ) {
+        lock(&self.settings).slow_client = Some(std::sync::Arc::new(slow_client));
+    }
+
+    pub(crate) fn set_replay_budget(&self, reads: NonZeroUsize, bytes: NonZeroUsize) {
+        lock(&self.settings).budget = Budget::new(reads, bytes);
+    }
+
+    pub(super) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&lock(&self.settings).budget)
+    }
+
     pub(super) fn unavailable_after(&self) -> Duration {
         lock(&self.settings).unavailable_after
     }
@@ -93,6 +117,12 @@ impl Feeds {
     pub(super) fn flush_window(&self, topic: &TopicName) -> Duration {
         let window = lock(&self.settings).flush_window.clone();
         window.map_or(Duration::ZERO, |window| window(topic))
+    }
+
+    /// What becomes of live clients of `topic` that fall behind.
+    pub(super) fn slow_client(&self, topic: &TopicName) -> SlowClient {
+        let slow_client = lock(&self.settings).slow_client.clone();
+        slow_client.map_or(SlowClient::default(), |of| of(topic))
     }
 
     fn shard(&self, topic: &TopicName) -> &Shard {
@@ -244,6 +274,8 @@ impl Drop for Feeds {
 
 impl fmt::Debug for Feeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feeds").finish_non_exhaustive()
+        f.debug_struct("Feeds")
+            .field("replays", &self.budget())
+            .finish_non_exhaustive()
     }
 }

@@ -31,27 +31,29 @@
 //! neither hears of it again nor loses anything.
 
 mod catching_up;
+mod floor;
+mod history;
+mod step;
 
-use std::{
-    collections::VecDeque,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use super::{
     feed::{Listener, Polled},
     feeds::Feeds,
-    frame::{Frame, write_blocks},
-    reader::Outage,
+    frame::Frame,
+    slow::SlowClient,
 };
 use crate::{
-    event::{Gap, GapReason},
-    store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
+    event::{ByeReason, GapReason},
+    store::{Position, ReadFrom},
     sync::Arc,
     topic_name::TopicName,
 };
-use bytes::Bytes;
 
 use catching_up::{Catching, CatchingUp};
+use floor::First;
+pub(super) use floor::{Floor, Place};
+pub(super) use step::{Begin, Resume, Step};
 
 /// How many answers of the store are worked through in one poll.
 const MAX_TURNS: usize = 32;
@@ -59,38 +61,6 @@ const MAX_TURNS: usize = 32;
 /// How many pages of history are sent before others run. A server asks for more until nothing is left
 /// at the moment, and would send megabytes in one go.
 const MAX_PAGES: u8 = 4;
-
-/// Where a follower begins that has no position to resume from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Begin {
-    /// At the head: that of when the topic was subscribed to, if it was known, or the one that the
-    /// reader finds.
-    Live,
-    Newest(u32),
-    Oldest,
-}
-
-/// What a follower resumes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Resume {
-    Nothing,
-    After(Position),
-    /// There was an id, but none of ours.
-    Unusable,
-}
-
-/// One step of a follower.
-#[derive(Debug)]
-pub(super) enum Step {
-    Open(Position),
-    Gap(Gap, Position),
-    /// Blocks of events.
-    Joined(Bytes),
-    /// Records, and the cursor behind them, whose epoch is theirs.
-    Frames(Vec<Frame>, Position),
-    /// The store has not answered for too long; the cursor is where the client was.
-    Unavailable(Option<Position>),
-}
 
 /// Follows one topic.
 #[derive(Debug)]
@@ -100,8 +70,8 @@ pub(super) struct Follower {
     /// What is under way with the store. While there is nothing, the follower is at the window.
     catching_up: Option<Box<CatchingUp>>,
     cursor: Option<Position>,
-    /// What is told before anything else is sent.
-    gap: Option<Box<Gap>>,
+    /// What is told before anything else is sent, and what is not to be sent.
+    first: Option<Box<First>>,
     /// Whether the client is to be sent its position, unless an event brings it.
     primes: bool,
     /// Whether something was sent, so that an eviction from now on is this connection's slowness. A
@@ -109,6 +79,11 @@ pub(super) struct Follower {
     settled: bool,
     /// Whether the store has said that nothing follows the cursor.
     at_head: bool,
+    /// Whether the client was sent everything once, so that what it has to wait for from now on is its
+    /// own slowness.
+    live: bool,
+    /// Whether the stream ends behind the gap.
+    leaves: bool,
     /// Whether the last poll found nothing in the window and nothing else to do.
     waits: bool,
     /// How many pages of history were sent since others could run.
@@ -124,27 +99,30 @@ impl Follower {
         resume: Resume,
         begin: Begin,
         head: Option<Position>,
+        floor: Floor,
     ) -> Self {
-        let cursor = match resume {
-            Resume::After(position) => Some(position),
-            Resume::Nothing | Resume::Unusable => None,
-        };
-        let unusable = || Box::new(Gap::new(GapReason::Unknown, None));
         let mut follower = Self {
             listener: feeds.feed(topic).listen(),
             begin,
             catching_up: None,
-            cursor,
-            gap: matches!(resume, Resume::Unusable).then(unusable),
+            cursor: None,
+            first: First::new(floor),
             primes: matches!(resume, Resume::Nothing),
             settled: false,
             at_head: false,
+            live: false,
+            leaves: false,
             waits: false,
             pages: 0,
             ended: false,
         };
-        if cursor.is_none() {
-            follower.begin_anew(head);
+        match resume {
+            Resume::Nothing => follower.begin_anew(head),
+            Resume::After(position) => follower.begin_after(position),
+            Resume::Unusable => {
+                follower.set_gap(GapReason::Unknown, None);
+                follower.begin_anew(head);
+            }
         }
         follower
     }
@@ -185,7 +163,7 @@ impl Follower {
 
     /// The cursor, unless the client has yet to be told of what is missing before it.
     pub(super) fn told(&self) -> Option<Position> {
-        self.cursor.filter(|_| self.gap.is_none())
+        self.cursor.filter(|_| !self.has_gap())
     }
 
     /// Returns what comes next. With `joined`, events come as blocks.
@@ -228,6 +206,10 @@ impl Follower {
             },
             Some(Catching::Reading(reading)) => {
                 let (from, answer) = ready!(reading.poll(cx));
+                let Some(answer) = answer else {
+                    self.read(from);
+                    return Poll::Ready(None);
+                };
                 Poll::Ready(self.take_answer(from, answer))
             }
             Some(Catching::Pausing(from, pause)) => {
@@ -247,10 +229,12 @@ impl Follower {
             _ => false,
         };
         // After the waker is armed, so that a window that comes later wakes.
-        self.cursor = self.listener.feed.tail();
-        match self.cursor {
-            Some(_) => Poll::Ready(None),
-            None if unavailable => Poll::Ready(Some(self.end_unavailable())),
+        match self.listener.feed.tail() {
+            Some(tail) => {
+                self.begin_at(tail);
+                Poll::Ready(None)
+            }
+            None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
             None => Poll::Pending,
         }
     }
@@ -261,30 +245,41 @@ impl Follower {
         cursor: Position,
         joined: bool,
     ) -> Poll<Option<Step>> {
-        if self.gap.is_some() {
+        if self.has_gap() {
             return Poll::Ready(self.take_announcement(cursor));
         }
+        if self.leaves {
+            return Poll::Ready(Some(self.end(ByeReason::Lagged)));
+        }
+        let joined = joined && self.first.is_none();
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
             Polled::Joined(blocks, to) => {
                 self.moved(to, !blocks.is_empty());
                 Poll::Ready((!blocks.is_empty()).then_some(Step::Joined(blocks)))
             }
-            Polled::Frames(frames, to) => {
+            Polled::Frames(mut frames, to) => {
+                let hidden = self.hidden(frames.iter().map(|frame| frame.appended_at));
+                frames.drain(..hidden);
                 self.moved(to, frames.iter().any(Frame::is_event));
-                Poll::Ready(Some(Step::Frames(frames, to)))
+                Poll::Ready((!frames.is_empty()).then(|| Step::Frames(frames, to, None)))
             }
+            Polled::Passed { newest, missed } => self.fall_behind(cursor, newest, missed),
             Polled::Elsewhere => self.ask(cursor),
-            Polled::NotYet { .. } if !self.at_head => self.ask(cursor),
+            // The reader, which has no part in the budget, finds out sooner than one who has to wait.
+            Polled::NotYet { .. } if !self.at_head && !self.feeds().budget().is_busy() => {
+                self.ask(cursor)
+            }
             // Further than the window, which may be late; or further than the log, which only the
             // store can tell.
             Polled::AtEnd { beyond: true, .. } if !self.at_head => {
                 self.feeds().read_soon(&self.listener.feed);
                 self.ask(cursor)
             }
-            Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable } => {
+            polled @ (Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable }) => {
+                self.live |= self.at_head || matches!(polled, Polled::AtEnd { .. });
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
-                    None if unavailable => Poll::Ready(Some(self.end_unavailable())),
+                    None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
                     None => Poll::Pending,
                 }
             }
@@ -293,6 +288,27 @@ impl Follower {
 
     fn ask(&mut self, cursor: Position) -> Poll<Option<Step>> {
         self.read(ReadFrom::After(cursor));
+        Poll::Ready(None)
+    }
+
+    /// What follows the cursor was in the window while the client did not take it.
+    ///
+    /// A client that is disconnected keeps the position behind the gap. Had it that before the gap, it
+    /// would be sent on its return what it was told that it misses, after it has made up for that by
+    /// itself; and its return would cost the reads that the policy is to save.
+    fn fall_behind(
+        &mut self,
+        cursor: Position,
+        newest: Position,
+        missed: Option<u64>,
+    ) -> Poll<Option<Step>> {
+        match self.listener.feed.slow_client {
+            _ if !self.live => return self.ask(cursor),
+            SlowClient::CatchUp => return self.ask(cursor),
+            SlowClient::SkipToNewest => {}
+            SlowClient::Disconnect => self.leaves = true,
+        }
+        self.gap(GapReason::Lagged, missed, newest);
         Poll::Ready(None)
     }
 
@@ -306,126 +322,9 @@ impl Follower {
         self.at_head = false;
     }
 
-    /// What the client is told of its position, if anything.
-    fn take_announcement(&mut self, cursor: Position) -> Option<Step> {
-        let primes = std::mem::take(&mut self.primes);
-        if let Some(gap) = self.gap.take() {
-            return Some(Step::Gap(*gap, cursor));
-        }
-        if primes {
-            self.settled = true;
-        }
-        primes.then_some(Step::Open(cursor))
-    }
-
-    fn read(&mut self, from: ReadFrom) {
-        let store = Arc::clone(&self.feeds().store);
-        self.catch_up(Catching::read(store, self.topic().clone(), from));
-    }
-
-    fn catch_up(&mut self, step: Catching) {
-        match &mut self.catching_up {
-            Some(catching_up) => catching_up.step = step,
-            none => {
-                *none = Some(Box::new(CatchingUp { step, outage: None }));
-            }
-        }
-    }
-
-    fn take_answer(&mut self, from: ReadFrom, answer: Result<Read, StoreError>) -> Option<Step> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return self.fail(from, &error),
-        };
-        self.catching_up = None;
-        match answer {
-            Read::Page(page) => self.take_page(page),
-            Read::Evicted(evicted) => {
-                if self.settled {
-                    let skipped = evicted
-                        .middle
-                        .offset()
-                        .saturating_sub(evicted.oldest.offset());
-                    let missed = evicted.missed.map(|missed| missed + skipped);
-                    self.gap(GapReason::Lagged, missed, evicted.middle);
-                } else {
-                    self.gap(GapReason::Evicted, evicted.missed, evicted.oldest);
-                }
-            }
-            Read::UnknownEpoch(head) => self.lose_log(GapReason::Unknown, head),
-            Read::Ahead(head) => self.lose_log(GapReason::Ahead, head),
-        }
-        None
-    }
-
-    fn take_page(&mut self, page: Page) {
-        let cursor = match self.cursor {
-            Some(cursor) if cursor.epoch() == page.start.epoch() => cursor,
-            // A new client, or one that came before the log: the store says where that is.
-            _ => page.start,
-        };
-        self.cursor = Some(cursor);
-        self.at_head = page.records.is_empty();
-        if !self.at_head {
-            let mut records = VecDeque::from(page.records);
-            // A store that answers late may send what is known already.
-            while records
-                .front()
-                .is_some_and(|record| record.offset() <= cursor.offset())
-            {
-                records.pop_front();
-            }
-            self.catch_up(Catching::Paging(records));
-        }
-    }
-
-    fn page(&mut self) -> Option<&mut VecDeque<Record>> {
-        self.catching_up.as_deref_mut()?.page()
-    }
-
-    /// Delivers what follows the cursor of the page that was read.
-    fn take_records(&mut self, joined: bool) -> Option<Step> {
-        let cursor = self.cursor?;
-        let Some(next) = self.page()?.front() else {
-            self.catching_up = None;
-            return None;
-        };
-        let previous = next.previous_offset();
-        if previous != cursor.offset() {
-            self.gap(
-                GapReason::Lost,
-                None,
-                Position::new(cursor.epoch(), previous),
-            );
-        }
-        if let (Some(_), Some(cursor)) = (&self.gap, self.cursor) {
-            return self.take_announcement(cursor);
-        }
-        let records = self.page()?;
-        let mut end = cursor.offset();
-        let follows = |record: &&Record| {
-            let follows = record.previous_offset() == end;
-            end = record.offset();
-            follows
-        };
-        let len = records.iter().take_while(follows).count();
-        let run: Vec<Record> = records.drain(..len).collect();
-        let to = Position::new(cursor.epoch(), run.last()?.offset());
-        let is_event = |record: &Record| record.content().kind() == RecordKind::Event;
-        self.pages = self.pages.saturating_add(1);
-        self.moved(to, run.iter().any(is_event));
-        if joined {
-            let mut blocks = Vec::new();
-            write_blocks(&mut blocks, to.epoch(), &run);
-            return (!blocks.is_empty()).then(|| Step::Joined(blocks.into()));
-        }
-        let frames = run.iter().map(|record| Frame::new(to.epoch(), record));
-        Some(Step::Frames(frames.collect(), to))
-    }
-
     /// Goes on at `position`, behind what is missing.
     fn gap(&mut self, reason: GapReason, missed: Option<u64>, position: Position) {
-        self.gap = Some(Box::new(Gap::new(reason, missed)));
+        self.set_gap(reason, missed);
         self.cursor = Some(position);
         self.settled = true;
         self.at_head = false;
@@ -433,41 +332,16 @@ impl Follower {
 
     /// Goes on as a new client would: the cursor is of no use in this log.
     fn lose_log(&mut self, reason: GapReason, head: Position) {
-        self.gap = Some(Box::new(Gap::new(reason, None)));
+        self.set_gap(reason, None);
         self.settled = true;
         self.at_head = false;
+        self.live = false;
         self.begin_anew(Some(head));
     }
 
-    /// Begins as a new client does, with `head` for where the topic is now, if that is known.
-    fn begin_anew(&mut self, head: Option<Position>) {
-        self.cursor = None;
-        match self.begin {
-            Begin::Live => self.cursor = head,
-            Begin::Newest(events) => self.read(ReadFrom::Newest(events.into())),
-            Begin::Oldest => self.read(ReadFrom::Oldest),
-        }
-    }
-
-    fn fail(&mut self, from: ReadFrom, error: &StoreError) -> Option<Step> {
-        tracing::warn!(
-            topic = self.topic().as_str(),
-            error = error as &dyn std::error::Error,
-            "history could not be read",
-        );
-        let limit = self.feeds().unavailable_after();
-        let catching_up = self.catching_up.as_deref_mut()?;
-        let outage = catching_up.outage.get_or_insert_with(Outage::new);
-        if outage.is_over(limit) {
-            return Some(self.end_unavailable());
-        }
-        catching_up.step = Catching::Pausing(from, Box::pin(tokio::time::sleep(outage.pause())));
-        None
-    }
-
-    fn end_unavailable(&mut self) -> Step {
+    fn end(&mut self, reason: ByeReason) -> Step {
         self.ended = true;
         self.catching_up = None;
-        Step::Unavailable(self.cursor)
+        Step::End(reason, self.cursor)
     }
 }

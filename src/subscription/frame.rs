@@ -1,5 +1,7 @@
 //! Records to events and their blocks.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use smol_str::SmolStr;
@@ -18,6 +20,7 @@ const ID_LINE: &str = "id: \n\n";
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) offset: u64,
+    pub(super) appended_at: Option<SystemTime>,
     name: Option<EventName>,
     block: ByteString,
     /// The length of the block without its id.
@@ -31,6 +34,7 @@ impl Frame {
         let content = record.content();
         let mut frame = Self {
             offset: record.offset(),
+            appended_at: record.appended_at(),
             name: None,
             block: ByteString::new(),
             body_len: 0,

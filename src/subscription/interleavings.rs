@@ -13,7 +13,7 @@ use shuttle::{
 
 use super::{
     feeds::Feeds,
-    follow::{Begin, Follower, Resume, Step},
+    follow::{Begin, Floor, Follower, Resume, Step},
     reader::{Progress, read_page},
 };
 use crate::{
@@ -62,7 +62,7 @@ fn story(retained: usize, window: usize) {
     for (resume, begin, head) in begins {
         let (feeds, following) = (Arc::clone(&feeds), Arc::clone(&following));
         threads.push(thread::spawn(move || {
-            let follower = Follower::new(&feeds, &TOPIC, resume, begin, head);
+            let follower = Follower::new(&feeds, &TOPIC, resume, begin, head, Floor::default());
             follow(follower, start, end);
             following.fetch_sub(1, Ordering::SeqCst);
         }));
@@ -105,7 +105,7 @@ fn follow(mut follower: Follower, start: Position, end: u64) {
                 );
                 cursor = Some(at);
             }
-            Step::Frames(frames, to) => {
+            Step::Frames(frames, to, _) => {
                 for frame in frames {
                     let id = Position::new(to.epoch(), frame.offset);
                     if let Some(cursor) = cursor {

@@ -23,7 +23,7 @@ use crate::{
 pub(super) const PAGE_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero");
 
 /// After this long without an answer a read counts as failed.
-pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often heads are compared, in case a wake-up was lost.
 const SLOW_ROUND: Duration = Duration::from_secs(10);
@@ -208,7 +208,9 @@ impl Outage {
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn in_time<T>(
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let late = |late| Err(StoreError::new(StoreErrorKind::Unavailable, late));
     timeout(READ_TIMEOUT, answer).await.unwrap_or_else(late)
 }

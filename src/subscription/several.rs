@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream::{SelectAll, StreamExt};
 use smol_str::SmolStr;
@@ -62,9 +61,9 @@ impl Several {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(unavailable) = ready!(self.poll_begin(cx)) {
+        if let Some(end) = ready!(self.poll_begin(cx)) {
             self.end();
-            return Poll::Ready(Some(unavailable));
+            return Poll::Ready(Some(end));
         }
         loop {
             let Poll::Ready(step) = self.following.poll_next_unpin(cx) else {
@@ -83,7 +82,7 @@ impl Several {
                     }
                     continue;
                 }
-                Some((_, Step::Unavailable(_))) | None => self.end(),
+                Some((_, Step::End(..))) | None => self.end(),
                 Some(_) => self.priming = Priming::Done,
             }
             return Poll::Ready(step);
@@ -127,6 +126,10 @@ impl Several {
         positions::encode(tags.zip(self.cursors.iter().copied()))
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
+        self.topics.iter().map(|(name, _)| name)
+    }
+
     /// The name of a topic.
     pub(super) fn topic(&self, topic: usize) -> &TopicName {
         &self.topics[topic].0
@@ -138,14 +141,14 @@ impl Several {
     }
 
     /// The blocks of records, each with the id of its place.
-    pub(super) fn blocks(&mut self, topic: usize, frames: &[Frame], to: Position) -> Bytes {
+    pub(super) fn blocks(&mut self, topic: usize, frames: &[Frame], to: Position) -> Vec<u8> {
         let mut blocks = Vec::new();
         for frame in frames.iter().filter(|frame| frame.is_event()) {
             self.moved(topic, Position::new(to.epoch(), frame.offset));
             frame.write_with_id(&mut blocks, &self.id_of_all());
         }
         self.moved(topic, to);
-        blocks.into()
+        blocks
     }
 
     /// The id of the place where the client is, if it has one.

@@ -15,6 +15,14 @@ pub(crate) enum Topics {
 }
 
 impl Topics {
+    pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
+        let topics = match self {
+            Self::One(topic) => std::slice::from_ref(topic),
+            Self::Several(topics) => topics,
+        };
+        topics.iter().map(|(name, _)| name)
+    }
+
     pub(crate) fn one(name: TopicName, feeds: &Feeds) -> Self {
         let head = feeds.store.head_now(&name);
         Self::One((name, head))
@@ -96,3 +104,27 @@ impl fmt::Display for InvalidTopics {
 }
 
 impl Error for InvalidTopics {}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::{Hub, LastEventId};
+
+    #[tokio::test]
+    async fn names_are_the_same_before_and_after_the_first_poll() {
+        let hub = Hub::new();
+        let names = ["b", "a"].map(TopicName::from_static);
+        let one = hub.subscribe("topic", LastEventId::Absent);
+        let several = hub.subscribe_many(&names, LastEventId::Absent);
+        let several = several.expect("two topics");
+        for (mut subscription, expected) in [(one, vec!["topic"]), (several, vec!["a", "b"])] {
+            for _ in 0..2 {
+                let names: Vec<_> = subscription.topics().map(TopicName::as_str).collect();
+                assert_eq!(names, expected);
+                let _ = subscription.poll_blocks(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+    }
+}

@@ -31,6 +31,10 @@ pub(super) struct Window {
     frames: VecDeque<Frame>,
     bytes: usize,
     max_events: NonZeroUsize,
+    /// A cursor before this offset had the next frame here, and was passed.
+    passed: u64,
+    /// From this offset on, offsets count events.
+    counted_from: u64,
     /// What was joined since the last push, so that there is one for a place.
     joins: VecDeque<Join>,
 }
@@ -50,6 +54,8 @@ pub(super) enum Place {
     Inside(usize),
     /// The cursor is at the end, or already beyond it.
     AtEnd,
+    /// What follows the cursor was here, and is no longer.
+    Passed,
     /// What follows the cursor is not here, or is of another life of the log; or the cursor is at no
     /// record of the log.
     Elsewhere,
@@ -64,6 +70,8 @@ impl Window {
             frames: VecDeque::new(),
             bytes: 0,
             max_events,
+            passed: 0,
+            counted_from: head.offset(),
             joins: VecDeque::new(),
         }
     }
@@ -91,14 +99,19 @@ impl Window {
             // The store took the tail for the beginning of the log, and those who wait there with it.
             self.before_log = Some(tail);
         }
+        let before = self.tail().offset();
         for record in &page.records {
-            if record.offset() <= self.tail().offset() {
+            let tail = self.tail().offset();
+            if record.offset() <= tail {
                 continue;
             }
-            if record.previous_offset() != self.tail().offset() {
+            if record.previous_offset() != tail {
                 self.reset(Position::new(self.epoch, record.previous_offset()));
             }
             let frame = Frame::new(self.epoch, record);
+            if !frame.is_event() || record.offset() != self.tail().offset() + 1 {
+                self.counted_from = record.offset();
+            }
             self.bytes += frame.block().len();
             self.frames.push_back(frame);
         }
@@ -108,6 +121,10 @@ impl Window {
                 break;
             };
             self.base = oldest.offset;
+            // What comes and goes in one push is here for nobody.
+            if oldest.offset <= before {
+                self.passed = oldest.offset;
+            }
             self.before_log = None;
             self.bytes -= oldest.block().len();
         }
@@ -120,8 +137,14 @@ impl Window {
                 false => Place::Inside(0),
             };
         }
-        if cursor.epoch() != self.epoch || cursor.offset() < self.base {
+        if cursor.epoch() != self.epoch {
             return Place::Elsewhere;
+        }
+        if cursor.offset() < self.base {
+            return match cursor.offset() < self.passed {
+                true => Place::Passed,
+                false => Place::Elsewhere,
+            };
         }
         if cursor.offset() >= self.tail().offset() {
             return Place::AtEnd;
@@ -146,6 +169,20 @@ impl Window {
             let next = self.frames.partition_point(|frame| frame.offset <= offset);
             Some(next).filter(is_behind)
         })
+    }
+
+    /// The position before the newest event, or the tail if there is none here, and how many events
+    /// are between `cursor` and it, where that is known.
+    pub(super) fn newest(&self, cursor: Position) -> (Position, Option<u64>) {
+        let newest = match self.frames.iter().rposition(Frame::is_event) {
+            Some(0) => self.base,
+            Some(newest) => self.frames[newest - 1].offset,
+            None => self.tail().offset(),
+        };
+        let is_counted = cursor.epoch() == self.epoch && cursor.offset() >= self.counted_from;
+        let missed = newest.checked_sub(cursor.offset());
+        let missed = missed.filter(|_| is_counted);
+        (Position::new(self.epoch, newest), missed)
     }
 
     /// The frames from `first` on that go out in one piece, and the cursor behind them.

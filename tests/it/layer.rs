@@ -2,6 +2,11 @@
 
 mod authorize;
 mod heartbeat;
+mod stop;
+#[cfg(feature = "tickets")]
+mod tickets;
+mod tokens;
+mod topics;
 
 use std::{
     collections::HashSet,

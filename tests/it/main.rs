@@ -15,12 +15,17 @@ mod layer;
 mod life;
 mod load;
 mod memory;
+mod not_before;
+mod replay;
 mod resume;
 mod servers;
 mod several;
+mod slow;
 mod story;
 mod tidy;
 mod together;
+#[cfg(feature = "tickets")]
+mod tokens;
 mod whatwg;
 mod wire;
 

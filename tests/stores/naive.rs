@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{task::yield_now, time::Instant};
@@ -467,6 +468,19 @@ impl NaiveStore {
         index
     }
 
+    fn timed(&self, record: Record) -> Record {
+        let now = SystemTime::now();
+        let since = now.duration_since(UNIX_EPOCH).unwrap();
+        match self.mistake {
+            Mistake::TimesBackwards => {
+                let before = Duration::from_millis(record.offset());
+                record.time(now - before)
+            }
+            Mistake::TimesInSeconds => record.time(UNIX_EPOCH + since / 1000),
+            _ => record,
+        }
+    }
+
     fn page(&self, log: &Log, index: usize, max_bytes: usize) -> Read {
         let mut records = Vec::new();
         let mut bytes = 0;
@@ -483,7 +497,7 @@ impl NaiveStore {
             if record.kind() != RecordKind::Event && self.is(Mistake::KindsHidden) {
                 continue;
             }
-            records.push(Record::new(offset, record.clone()));
+            records.push(self.timed(Record::new(offset, record.clone())));
         }
         self.engine
             .work

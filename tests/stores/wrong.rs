@@ -54,6 +54,8 @@ mistakes! {
     LargeRecordsUnread: "read::a_page_is_bounded_in_bytes";
     NewestCountsAll: "read::the_newest_are_counted_in_events";
     KindsHidden: "read::kinds_keep_their_place";
+    TimesBackwards: "read::a_record_tells_when_it_was_appended";
+    TimesInSeconds: "read::a_record_tells_when_it_was_appended";
     HeadsSorted: "read::heads_come_in_the_order_of_the_topics";
     HeadsOnceATopic: "read::heads_come_in_the_order_of_the_topics";
     LogScanned: "read::one_behind_is_no_more_work_in_a_large_log";

@@ -1,41 +1,11 @@
 //! Who may watch.
 
-use std::{fmt, sync::Arc};
-
-use subtle::ConstantTimeEq;
 use tower_sse::{
-    Denial, Grant, RequestView, SseLayer, StatusCode,
+    Denial, Grant, RequestView, Secret, SseLayer, StatusCode, TokenFinder,
     http::{HeaderValue, header::WWW_AUTHENTICATE},
 };
 
 const NAME: &str = "access_token";
-
-/// A secret that a client shows; it is compared in constant time and never printed.
-#[derive(Clone)]
-pub struct Token(Arc<str>);
-
-impl Token {
-    /// Takes `text` as the secret.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    fn is(&self, carried: &str) -> bool {
-        self.0.as_bytes().ct_eq(carried.as_bytes()).into()
-    }
-}
-
-impl PartialEq for Token {
-    fn eq(&self, other: &Self) -> bool {
-        self.is(&other.0)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
 
 /// The rule of the metrics stream.
 #[derive(Clone, Debug)]
@@ -45,9 +15,9 @@ pub enum Access {
     /// A token decides.
     Tokens {
         /// Its bearer may view metrics.
-        viewer: Token,
+        viewer: Secret,
         /// Its bearer is known and may not.
-        other: Option<Token>,
+        other: Option<Secret>,
     },
 }
 
@@ -77,13 +47,8 @@ impl Access {
         let Self::Tokens { viewer, other } = self else {
             return Ok(Grant::new().subject("development"));
         };
-        let query = request.query_param(NAME);
-        let carried = [
-            request.bearer_token(),
-            request.cookie(NAME),
-            query.as_deref(),
-        ];
-        let shows = |token: &Token| carried.iter().flatten().any(|carried| token.is(carried));
+        let places = TokenFinder::new().bearer().cookie(NAME).query(NAME);
+        let shows = |token: &Secret| places.all(request).any(|carried| carried == *token);
         if shows(viewer) {
             Ok(Grant::new().subject("viewer"))
         } else if other.as_ref().is_some_and(shows) {

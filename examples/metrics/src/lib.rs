@@ -12,7 +12,7 @@ mod sampler;
 mod settings;
 mod update;
 
-pub use access::{Access, Token};
+pub use access::Access;
 pub use assets::{ASSETS, Asset};
 pub use process::{cannot_listen, exit, log_to_stderr, shutdown_signal};
 pub use requests::Requests;

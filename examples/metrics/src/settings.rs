@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{Access, Token};
+use tower_sse::Secret;
+
+use crate::Access;
 
 /// What the environment says about the service.
 #[derive(Clone, Debug)]
@@ -86,13 +88,13 @@ where
 }
 
 // An empty token is refused and not taken for an unset one, which would open the stream.
-fn token(lookup: Lookup<'_>, name: &str) -> Result<Option<Token>, SettingsError> {
+fn token(lookup: Lookup<'_>, name: &str) -> Result<Option<Secret>, SettingsError> {
     let Some(value) = lookup(name) else {
         return Ok(None);
     };
     match value.to_str() {
         Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(Some(Token::new(text)))
+            Ok(Some(Secret::new(text)))
         }
         _ => Err(SettingsError::new(format!(
             "{name} must be one or more visible ASCII characters"

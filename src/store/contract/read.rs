@@ -1,6 +1,9 @@
 //! What a read promises.
 
-use std::num::NonZeroUsize;
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Subject,
@@ -13,6 +16,8 @@ use crate::{
     store::{Append, EventStore, NewRecord, ReadFrom, Record, RecordKind},
     topic_name::TopicName,
 };
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const fn bytes(bytes: usize) -> NonZeroUsize {
     NonZeroUsize::new(bytes).expect("not zero")
@@ -114,6 +119,26 @@ pub(super) async fn kinds_keep_their_place<S: Subject>(place: &Place<'_, S>) -> 
     ensure!(
         read.into_iter().eq(&expected),
         "records of several kinds: {page:?}"
+    );
+    PASSED
+}
+
+/// Where the store keeps that.
+pub(super) async fn a_record_tells_when_it_was_appended<S: Subject>(
+    place: &Place<'_, S>,
+) -> Verdict {
+    let store = place.open().await;
+    append(&store, 0..10).await?;
+    let page = page(&store, &TOPIC, ReadFrom::Oldest, ALL).await?;
+    let times = page.records.iter().filter_map(Record::appended_at);
+    let times: Vec<SystemTime> = times.collect();
+    ensure!(times.is_sorted(), "times go backwards: {times:?}");
+    // The clock of the store may be another.
+    let now = SystemTime::now();
+    let (from, to) = (now - DAY, now + DAY);
+    ensure!(
+        times.iter().all(|time| (from..to).contains(time)),
+        "these are not the times of appends: {times:?}"
     );
     PASSED
 }

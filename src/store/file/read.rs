@@ -234,7 +234,9 @@ impl Records {
             if bytes > max_bytes && !records.is_empty() {
                 return Ok(self.page_of(start, records));
             }
-            records.push(Record::new(offset, entry.to_record()?).previous(previous));
+            let at = entry.at;
+            let record = Record::new(offset, entry.to_record()?).millis(at);
+            records.push(record.previous(previous));
             previous = offset;
         }
         match previous == log.head {

@@ -1,6 +1,6 @@
 //! The log of one topic in memory.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::SystemTime};
 
 use tokio::time::Instant;
 
@@ -31,6 +31,7 @@ pub(super) struct Log {
 struct Entry {
     record: NewRecord,
     at: Instant,
+    time: SystemTime,
 }
 
 impl Log {
@@ -66,6 +67,9 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, records: Vec<NewRecord>, at: Instant) {
+        // The clock may have been set back.
+        let now = SystemTime::now();
+        let time = self.entries.back().map_or(now, |last| last.time.max(now));
         for record in records {
             self.text_bytes += record.size();
             if record.kind() == RecordKind::Event {
@@ -74,7 +78,7 @@ impl Log {
             } else {
                 self.other_kinds = true;
             }
-            self.entries.push_back(Entry { record, at });
+            self.entries.push_back(Entry { record, at, time });
         }
     }
 
@@ -139,7 +143,7 @@ impl Log {
             if bytes > max_bytes && !records.is_empty() {
                 break;
             }
-            records.push(Record::new(offset, entry.record.clone()));
+            records.push(Record::new(offset, entry.record.clone()).time(entry.time));
         }
         Read::Page(Page {
             start: self.at(index),

@@ -376,7 +376,7 @@ impl Records {
             }
             self.bytes += size;
             self.end = entry.offset;
-            let record = Record::new(entry.offset, entry.record.clone());
+            let record = Record::new(entry.offset, entry.record.clone()).millis(entry.time);
             self.records.push(record.previous(entry.previous));
         }
         self.bytes >= self.max_bytes

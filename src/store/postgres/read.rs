@@ -93,6 +93,7 @@ struct Entries {
     kinds: Vec<i16>,
     names: Vec<Option<Vec<u8>>>,
     datas: Vec<Vec<u8>>,
+    times: Vec<i64>,
 }
 
 impl View {
@@ -119,6 +120,7 @@ impl View {
                 kinds: row.try_get("kinds")?,
                 names: row.try_get("names")?,
                 datas: row.try_get("datas")?,
+                times: row.try_get("times")?,
             },
             None => Entries::default(),
         };
@@ -189,11 +191,15 @@ impl Entries {
     fn records(self, head: u64) -> Result<Vec<Record>, StoreError> {
         let texts = self.kinds.into_iter().zip(self.names).zip(self.datas);
         let mut records = Vec::with_capacity(self.offsets.len());
-        for (offset, ((kind, name), data)) in self.offsets.into_iter().zip(texts) {
+        let places = self.offsets.into_iter().zip(self.times);
+        for ((offset, time), ((kind, name), data)) in places.zip(texts) {
             let offset = u64::try_from(offset).ok().filter(|&offset| offset <= head);
             let record = record(kind, name.as_deref(), data);
             match offset.zip(record) {
-                Some((offset, record)) => records.push(Record::new(offset, record)),
+                Some((offset, record)) => {
+                    let time = u64::try_from(time).unwrap_or(0);
+                    records.push(Record::new(offset, record).millis(time));
+                }
                 // What stands before it is as it should be; the next read tells.
                 None if !records.is_empty() => break,
                 None => {

@@ -30,7 +30,8 @@ with store as (
   from candidates c
 ), page as (
   select array_agg(p."offset" order by p."offset") as offsets, array_agg(p.kind order by p."offset") as kinds,
-    array_agg(p.name order by p."offset") as names, array_agg(p.data order by p."offset") as datas
+    array_agg(p.name order by p."offset") as names, array_agg(p.data order by p."offset") as datas,
+    array_agg(p.time order by p."offset") as times
   from summed p where p.number = 1 or p.total <= $4::bigint
 )
 select s.epoch, coalesce((select b.births from {s}.births b where b.bucket = {s}.bucket($1)), 0) as births,
@@ -39,5 +40,5 @@ select s.epoch, coalesce((select b.births from {s}.births b where b.bucket = {s}
   coalesce(l.events > s.max_events or l.bytes > s.max_bytes or (s.max_age is not null and s.now >= s.max_age + (
     select r.time from {s}.records r where r.log = l.log and r."offset" > l.first
     order by r."offset" limit 1)), false) as is_crowded,
-  p.offsets, p.kinds, p.names, p.datas
+  p.offsets, p.kinds, p.names, p.datas, p.times
 from store s left join log l on true left join asked a on true left join page p on true

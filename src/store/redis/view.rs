@@ -294,8 +294,8 @@ impl Entry {
             }
             kind => NewRecord::of_kind(kind, data),
         };
-        self.time()?;
-        Some(Record::new(self.offset()?, record).previous(self.previous()?))
+        let record = Record::new(self.offset()?, record).millis(self.time()?);
+        Some(record.previous(self.previous()?))
     }
 }
 

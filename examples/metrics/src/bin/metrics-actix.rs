@@ -4,7 +4,7 @@
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
 //! `Settings`. The same service under axum is `cargo run -p metrics`.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use actix_web::{
     App, HttpResponse, HttpServer, Route,
@@ -18,7 +18,9 @@ use metrics::{
     ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
-use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_actix_socket};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower_sse::{Drain, Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_actix_socket};
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -31,8 +33,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let hub = Hub::new();
     let requests = Requests::default();
+    let stopping = CancellationToken::new();
+    let drain = Drain::new(stopping.clone());
     let server = {
-        let (hub, requests, policy) = (hub.clone(), requests.clone(), settings.access.layer());
+        let policy = settings.access.layer().drain(&drain);
+        let (hub, requests) = (hub.clone(), requests.clone());
         HttpServer::new(move || app(hub.clone(), requests.clone(), policy.clone()))
     };
     let server = server
@@ -47,10 +52,20 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for address in server.addrs() {
         tracing::info!("listening on http://{address}");
     }
-    // A graceful shutdown would wait for open streams, which never end by themselves.
+    let server = server.run();
+    let handle = server.handle();
+    let stopped = async {
+        stop.await;
+        stopping.cancel();
+        // Nobody holds the server up.
+        let _ = timeout(Duration::from_millis(1_500), drain.drained()).await;
+        // What was sent last is on its way. A graceful stop would wait for idle connections, too.
+        sleep(Duration::from_millis(100)).await;
+        handle.stop(false).await;
+    };
     tokio::select! {
-        result = server.run() => result?,
-        () = stop => {}
+        result = server => result?,
+        () = stopped => {}
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
 //! `Settings`. The same service under actix-web is `cargo run -p metrics --bin metrics-actix`.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use axum::{
     Router,
@@ -17,7 +17,8 @@ use metrics::{
     ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tower_sse::{Hub, LastEventId, Sse, SseLayer, Start, Subscription, tune_socket};
 
 #[tokio::main]
@@ -40,12 +41,20 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|socket| tune_socket(socket));
-    let app = app(hub, requests, settings.access.layer());
-    let server = axum::serve(listener, app.into_make_service());
-    // A graceful shutdown would wait for open streams, which never end by themselves.
+    let stopping = CancellationToken::new();
+    let policy = settings.access.layer().drain(stopping.clone());
+    let app = app(hub, requests, policy);
+    let server = axum::serve(listener, app.into_make_service())
+        .with_graceful_shutdown(stopping.clone().cancelled_owned());
+    let stopped = async {
+        stop.await;
+        // Ends the streams, and with them what the server waits for; but nobody holds it up.
+        stopping.cancel();
+        sleep(Duration::from_millis(1_500)).await;
+    };
     tokio::select! {
         result = server => result?,
-        () = stop => {}
+        () = stopped => {}
     }
     Ok(())
 }

@@ -61,6 +61,19 @@ impl Client {
         }
     }
 
+    /// The last block of a stream that ends cleanly.
+    pub(crate) async fn last(mut self) -> Block {
+        while let Some(chunk) = timeout(PATIENCE, self.response.chunk())
+            .await
+            .expect("an end in time")
+            .expect("a clean end")
+        {
+            self.unread += str::from_utf8(&chunk).unwrap();
+        }
+        let blocks = self.unread.trim_end();
+        parse(blocks.rsplit("\n\n").next().expect("there is a block"))
+    }
+
     /// Reads until a block fits.
     pub(crate) async fn find(&mut self, fits: impl Fn(&Block) -> bool) -> Block {
         let found = async {

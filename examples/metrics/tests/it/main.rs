@@ -42,7 +42,7 @@ under_both! {
         head_is_answered_like_get;
     process:
         unusable_settings_are_one_clear_line,
-        signal_ends_it_with_a_stream_open;
+        signal_ends_it_and_its_clients_are_told;
     dashboard:
         dropped_connection_resumes_without_a_hole,
         refused_page_asks_for_a_token,

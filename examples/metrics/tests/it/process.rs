@@ -1,6 +1,14 @@
 //! How the processes start and end.
 
-use std::{io::Read, net::TcpListener, process::Stdio, time::Duration};
+use std::{
+    io::Read,
+    net::TcpListener,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::task::spawn_blocking;
 
 use crate::{
     client::Client,
@@ -51,13 +59,33 @@ pub(crate) async fn unusable_settings_are_one_clear_line(framework: Framework) {
     }
 }
 
-pub(crate) async fn signal_ends_it_with_a_stream_open(framework: Framework) {
-    for signal in ["INT", "TERM"] {
+pub(crate) async fn signal_ends_it_and_its_clients_are_told(framework: Framework) {
+    for (signal, clients) in [("INT", 1), ("TERM", 1_000)] {
         let mut service = Service::start(framework, &[]);
-        let mut client = Client::connect(&service).await;
-        client.next().await;
+        let mut open = Vec::new();
+        for _ in 0..clients {
+            open.push(Client::connect(&service).await);
+        }
+        for client in &mut open {
+            client.next().await;
+        }
+        let begin = Instant::now();
         service.signal(signal);
-        let status = service.wait(Duration::from_secs(10));
+        // All at once: the process waits for nobody.
+        let last = join_all(open.into_iter().map(Client::last));
+        let (status, last) = tokio::join!(
+            spawn_blocking(move || {
+                let status = service.wait(Duration::from_secs(10));
+                (status, begin.elapsed(), service)
+            }),
+            last
+        );
+        let (status, time, service) = status.unwrap();
         assert!(status.success(), "{signal}: {status}: {}", service.log());
+        eprintln!("{framework:?}: {signal} ended it with {clients} clients in {time:?}");
+        for block in last {
+            assert_eq!(block.event, "sse.bye");
+            assert_eq!(block.data["reason"], "draining");
+        }
     }
 }

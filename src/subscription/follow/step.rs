@@ -1,0 +1,53 @@
+//! Where a follower begins, and what it delivers.
+
+use bytes::Bytes;
+
+use crate::{
+    event::{ByeReason, Gap},
+    store::Position,
+    subscription::{budget::Out, frame::Frame},
+    sync::Arc,
+};
+
+/// Where a follower begins that has no position to resume from.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::subscription) enum Begin {
+    /// At the head: that of when the topic was subscribed to, if it was known, or the one that the
+    /// reader finds.
+    Live,
+    Newest(u32),
+    Oldest,
+}
+
+/// What a follower resumes from.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::subscription) enum Resume {
+    Nothing,
+    After(Position),
+    /// There was an id, but none of ours.
+    Unusable,
+}
+
+/// One step of a follower.
+#[derive(Debug)]
+pub(in crate::subscription) enum Step {
+    Open(Position),
+    Gap(Gap, Position),
+    /// Blocks of events.
+    Joined(Bytes),
+    /// Records, and the cursor behind them, whose epoch is theirs; and what counts of them until it is
+    /// dropped.
+    Frames(Vec<Frame>, Position, Option<Arc<Out>>),
+    /// The stream ends, and this is where the client is.
+    End(ByeReason, Option<Position>),
+}
+
+impl Step {
+    /// What counts of it until it is dropped.
+    pub(in crate::subscription) fn out(&self) -> Option<Arc<Out>> {
+        match self {
+            Self::Frames(_, _, out) => out.clone(),
+            _ => None,
+        }
+    }
+}
