@@ -1,7 +1,8 @@
 //! Server-Sent Events for Tower, axum and actix-web.
 //!
 //! - [`Sse`] makes a response of any stream of events, and any `Serialize` value is one.
-//! - [`SseLayer`] is the policy of a route: headers, heartbeat, reconnection time, authorization.
+//! - [`SseLayer`] is the policy of a route: headers, heartbeat, reconnection time, authorization,
+//!   limits, and how long a stream lives.
 //! - [`Hub`] has topics to publish to and to follow, over a [store](store::EventStore); a
 //!   [`Subscription`] gives a client that comes back every event that it missed, once and in order,
 //!   and tells it when that cannot be.
@@ -35,7 +36,7 @@
 //! |---|---|---|
 //! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here |
 //! | `sse.gap` | `{"topic":"..","reason":"..","missed":n}` | before the event behind a [gap](GapReason); `topic` where several are followed, `missed` where it is known |
-//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable` |
+//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable`, or what the [layer](SseLayer#how-a-stream-ends) says |
 //!
 //! | `sse.heartbeat` | `{}` | after silence, where a layer [says so](SseLayer::heartbeat_event); without an id, so that it moves no position |
 //!

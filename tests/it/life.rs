@@ -109,7 +109,7 @@ fn quietly() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if panic.payload_as_str() != Some("expected") {
+            if panic.payload().downcast_ref() != Some(&"expected") {
                 before(panic);
             }
         }));

@@ -213,12 +213,14 @@ fn asked_again(
     (layer.authorize_again(10 * SECOND), count)
 }
 
+type Story = Box<dyn Fn() -> (SseLayer, Arc<AtomicUsize>)>;
+
 #[tokio::test(start_paused = true)]
 async fn the_hook_is_asked_again() {
     let alice = || Grant::new().subject("alice");
     let refuse = || Denial::refuse(StatusCode::FORBIDDEN, "no");
     for kind in Kind::FRAMEWORKS {
-        let stories: [(&str, usize, Box<dyn Fn() -> (SseLayer, Arc<AtomicUsize>)>); 4] = [
+        let stories: [(&str, usize, Story); 4] = [
             (
                 "revoked",
                 3,

@@ -191,9 +191,8 @@ async fn drift(kind: Kind, operations: usize) {
             }
             50..90 if !open.is_empty() => {
                 let at = random.usize(..open.len());
-                match open[at].next().now_or_never() {
-                    Some(None | Some(Err(()))) => drop(open.swap_remove(at)),
-                    Some(Some(Ok(_))) | None => {}
+                if let Some(None | Some(Err(()))) = open[at].next().now_or_never() {
+                    drop(open.swap_remove(at));
                 }
             }
             90..99 if !open.is_empty() => drop(open.swap_remove(random.usize(..open.len()))),
