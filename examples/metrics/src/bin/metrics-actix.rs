@@ -4,7 +4,7 @@
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
 //! `Settings`. The same service under axum is `cargo run -p metrics-example`.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, future::ready, process::ExitCode, time::Duration};
 
 use actix_web::{
     App, HttpResponse, HttpServer, Route,
@@ -100,10 +100,7 @@ fn app(
                 .wrap(policy)
                 .route(get().to(stream)),
         )
-        .route(
-            "/metrics",
-            get().to(move || std::future::ready(text(&figures))),
-        );
+        .route("/metrics", get().to(move || ready(text(&figures))));
     for asset in &ASSETS {
         app = app.route(asset.path, get().to(|| async { serve(asset) }));
     }

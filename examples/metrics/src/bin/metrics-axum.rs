@@ -3,7 +3,7 @@
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
 //! `Settings`. The same service under actix-web is `cargo run -p metrics-example --bin metrics-actix`.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, future::ready, process::ExitCode, time::Duration};
 
 use axum::{
     Router,
@@ -69,7 +69,7 @@ fn app(hub: Hub, requests: Requests, policy: SseLayer, figures: Figures) -> Rout
         .route(STREAM, get(stream))
         .route_layer(policy)
         .with_state(hub)
-        .route("/metrics", get(async move || text(&figures)));
+        .route("/metrics", get(move || ready(text(&figures))));
     for asset in &ASSETS {
         app = app.route(asset.path, get(|| async { serve(asset) }));
     }
@@ -80,7 +80,7 @@ async fn stream(State(hub): State<Hub>, last: LastEventId) -> Sse<Subscription> 
     Sse::new(hub.subscribe(TOPIC, last).start(Start::Newest(1)))
 }
 
-fn text(figures: &Figures) -> impl IntoResponse {
+fn text(figures: &Figures) -> impl IntoResponse + use<> {
     ([(CONTENT_TYPE, Figures::CONTENT_TYPE)], figures.text())
 }
 
