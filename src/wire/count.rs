@@ -81,7 +81,7 @@ mod tests {
     fn check(text: &str, expected: usize) {
         let mut decoder = Decoder::new();
         let input = &mut text.as_bytes();
-        let read = std::iter::from_fn(|| decoder.decode(input).unwrap());
+        let read = std::iter::from_fn(|| decoder.decode(input).expect("events are small"));
         assert_eq!(read.count(), expected, "{text:?} as a client reads it");
         for cut in 0..=text.len() {
             let mut counter = EventCounter::default();
