@@ -209,7 +209,7 @@ async fn an_idle_client_takes_a_few_hundred_bytes() {
     let each = counted.bytes_current / i64::try_from(CLIENTS).unwrap();
     // What is counted of each stream is counted there.
     let most = if cfg!(feature = "metrics") {
-        496 + 192
+        496 + 208
     } else {
         496
     };
