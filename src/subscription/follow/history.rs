@@ -112,7 +112,11 @@ impl Follower {
         }
         // What goes first is copied, with the reconnection time before it. That is not in the budget,
         // so it is little.
-        let most = if joined && !self.settled { 1 } else { usize::MAX };
+        let most = if joined && !self.settled {
+            1
+        } else {
+            usize::MAX
+        };
         let page = self.page()?;
         let mut end = cursor.offset();
         let follows = |record: &&Record| {
