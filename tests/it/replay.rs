@@ -58,14 +58,14 @@ impl Drop for Held {
 
 /// Answers late where there is history to read, and at once at the head; counts those reads.
 #[derive(Clone)]
-struct LateStore {
+pub(crate) struct LateStore {
     memory: Arc<MemoryStore>,
     late: Duration,
     reads: Arc<Gauge>,
 }
 
 impl LateStore {
-    async fn new(late: Duration, events: usize) -> Self {
+    pub(crate) async fn new(late: Duration, events: usize) -> Self {
         let bytes = NonZeroUsize::new(1 << 28).unwrap();
         let memory = MemoryStore::new().max_bytes(bytes);
         let record = |_| NewRecord::event(None, "x".repeat(EVENT));
@@ -108,12 +108,12 @@ impl EventStore for LateStore {
     }
 }
 
-fn hub(store: &LateStore, reads: usize, bytes: usize) -> Hub {
+pub(crate) fn hub(store: &LateStore, reads: usize, bytes: usize) -> Hub {
     let [reads, bytes] = [reads, bytes].map(|number| NonZeroUsize::new(number).unwrap());
     Hub::with_store(store.clone()).replay_budget(reads, bytes)
 }
 
-fn replay(hub: &Hub) -> Subscription {
+pub(crate) fn replay(hub: &Hub) -> Subscription {
     let subscription = hub.subscribe(&HISTORY, LastEventId::Absent);
     subscription.start(Start::All)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use http::Request;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tokio::time::sleep;
@@ -13,7 +13,10 @@ use tower_sse::{
 };
 
 use super::{SECOND, events, read};
-use crate::servers::{Answer, Kind, Local, Site};
+use crate::{
+    replay::{LateStore, hub, replay},
+    servers::{Answer, Kind, Local, Site},
+};
 
 /// The figures by name and labels.
 struct Figures(BTreeMap<String, f64>);
@@ -201,6 +204,21 @@ async fn paths_are_no_labels() {
         }
     }
     check(&recorder, &[(r#"streams_total{route=""}"#, 6.0)]);
+}
+
+/// Three who want the same at once, one of whom may read at a time.
+#[tokio::test(start_paused = true)]
+async fn waits_for_a_turn_to_read_are_timed() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let store = LateStore::new(SECOND, 3).await;
+    let hub = hub(&store, 1, 1 << 28);
+    let read = (0..3).map(|_| replay(&hub).events().take(3).count());
+    assert_eq!(join_all(read).await, [3; 3]);
+    let figures = Figures::of(&recorder);
+    let waits = figures.get("replay_wait_seconds_count");
+    let time = figures.get("replay_wait_seconds_sum");
+    assert!(waits >= 2.0 && time >= 3.0, "{waits} waits of {time} s");
 }
 
 fn any_answer() -> Box<dyn Answer> {
