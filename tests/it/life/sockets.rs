@@ -110,9 +110,11 @@ async fn a_client_that_resets_is_noticed() {
 #[tokio::test]
 async fn a_client_that_half_closes_still_counts_or_is_gone() {
     let (alive, limit) = (Alive::default(), Limit::total(1));
-    let site = alive
-        .site(false)
-        .layer(SseLayer::new().limit(limit.clone()));
+    let site = alive.site(false).layer(
+        SseLayer::new()
+            .heartbeat(Duration::from_millis(50))
+            .limit(limit.clone()),
+    );
     on(
         &[Kind::Tower, Kind::Axum, Kind::Actix],
         &site,
@@ -143,10 +145,15 @@ async fn a_stalled_client_costs_only_itself() {
         // Where the kernel keeps little, so that much less than this machine can do fills all buffers.
         let server = site.serve_tight(kind).await;
         let stuck = server.get("/").await;
-        let mut others = JoinSet::new();
+        let mut open = Vec::new();
         for _ in 0..20 {
-            let (mut other, limit) = (server.get("/").await, limit.clone());
+            let mut other = server.get("/").await;
             other.events(1).await;
+            open.push(other);
+        }
+        let mut others = JoinSet::new();
+        for mut other in open {
+            let limit = limit.clone();
             others.spawn(async move {
                 while limit.open() == 21 {
                     assert_eq!(other.more().await, None);
