@@ -14,6 +14,7 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use tower_sse::{
     Event, Hub, LastEventId, Sse, StatusCode, Subscription, TopicName,
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -35,8 +36,8 @@ struct Site {
     tally: Arc<Tally>,
 }
 
-/// Makes the site over `store`.
-pub fn app(store: impl EventStore, settings: &Settings) -> Router {
+/// Makes the site over `store`, whose streams end when `stopping` is cancelled.
+pub fn app(store: impl EventStore, settings: &Settings, stopping: &CancellationToken) -> Router {
     let store = Arc::new(store);
     let site = Site {
         hub: Hub::with_store(Arc::clone(&store)),
@@ -52,7 +53,7 @@ pub fn app(store: impl EventStore, settings: &Settings) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         // On all routes, so that one hook asks for the token everywhere.
-        .layer(settings.policy())
+        .layer(settings.policy().drain(stopping.clone()))
 }
 
 /// The answer to a `POST`.

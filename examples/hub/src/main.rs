@@ -7,11 +7,13 @@ use std::{
     error::Error,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use axum::serve::ListenerExt;
 use hub::{HELP, Settings, StoreChoice, app, cannot_listen, exit, log_to_stderr, shutdown_signal};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tower_sse::{
     store::{EventStore, FileStore, MemoryStore, NatsStore, PostgresStore, RedisStore},
     tune_socket,
@@ -27,53 +29,67 @@ async fn run() -> Result<(), Box<dyn Error>> {
         return Ok(io::stdout().write_all(HELP.as_bytes())?);
     };
     let stop = shutdown_signal()?;
+    let stopping = CancellationToken::new();
+    let stopped = async {
+        stop.await;
+        // Ends the streams, and with them what the server waits for; but nobody holds it up.
+        stopping.cancel();
+        sleep(Duration::from_millis(1_500)).await;
+    };
     tokio::select! {
-        result = open_and_serve(&settings) => result,
-        () = stop => Ok(()),
+        result = open_and_serve(&settings, &stopping) => result,
+        () = stopped => Ok(()),
     }
 }
 
-async fn open_and_serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
+async fn open_and_serve(
+    settings: &Settings,
+    stopping: &CancellationToken,
+) -> Result<(), Box<dyn Error>> {
     match &settings.store {
         StoreChoice::Memory => {
             let mut store = MemoryStore::new();
             if let Some(events) = settings.retain {
                 store = store.max_events(events);
             }
-            serve(store, settings).await
+            serve(store, settings, stopping).await
         }
         StoreChoice::File(path) => {
             let mut options = FileStore::options();
             if let Some(events) = settings.retain {
                 options = options.max_events(events);
             }
-            serve(options.open(path)?, settings).await
+            serve(options.open(path)?, settings, stopping).await
         }
         StoreChoice::Nats(url) => {
             let mut options = NatsStore::options();
             if let Some(events) = settings.retain {
                 options = options.max_events(events);
             }
-            serve(options.connect(url).await?, settings).await
+            serve(options.connect(url).await?, settings, stopping).await
         }
         StoreChoice::Postgres(url) => {
             let mut options = PostgresStore::options();
             if let Some(events) = settings.retain {
                 options = options.max_events(events);
             }
-            serve(options.connect(url).await?, settings).await
+            serve(options.connect(url).await?, settings, stopping).await
         }
         StoreChoice::Redis(url) => {
             let mut options = RedisStore::options();
             if let Some(events) = settings.retain {
                 options = options.max_events(events);
             }
-            serve(options.connect(url).await?, settings).await
+            serve(options.connect(url).await?, settings, stopping).await
         }
     }
 }
 
-async fn serve(store: impl EventStore, settings: &Settings) -> Result<(), Box<dyn Error>> {
+async fn serve(
+    store: impl EventStore,
+    settings: &Settings,
+    stopping: &CancellationToken,
+) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(settings.address)
         .await
         .map_err(|error| cannot_listen(settings.address, &error))?;
@@ -81,7 +97,9 @@ async fn serve(store: impl EventStore, settings: &Settings) -> Result<(), Box<dy
     settings.access.announce();
     tracing::info!("listening on http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|socket| tune_socket(socket));
-    // A graceful shutdown would wait for open streams, which never end by themselves.
-    let app = app(store, settings).into_make_service();
-    Ok(axum::serve(listener, app).await?)
+    let app = app(store, settings, stopping).into_make_service();
+    let server = axum::serve(listener, app);
+    Ok(server
+        .with_graceful_shutdown(stopping.clone().cancelled_owned())
+        .await?)
 }
