@@ -4,7 +4,7 @@ use std::{
     fmt,
     ops::RangeInclusive,
     pin::Pin,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::random_time;
 use crate::{
     connection::{Companion, End, EndReason, WeakStream},
-    sync::lock,
+    sync::{Mutex, lock},
 };
 
 /// Ends all streams when a token is cancelled, so that a server can stop.

@@ -1,13 +1,12 @@
 //! How many streams may be open.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{Grant, RequestView};
-use crate::{connection::Companion, sync::lock};
+use crate::{
+    connection::Companion,
+    sync::{Mutex, lock},
+};
 
 /// How many streams may be open at a time.
 ///

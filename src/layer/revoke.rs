@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use slab::Slab;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Grant;
 use crate::{
     connection::{Companion, End, EndReason, WeakStream},
-    sync::lock,
+    sync::{Mutex, lock},
 };
 
 /// Takes grants back while their streams are open.
