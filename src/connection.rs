@@ -1,14 +1,17 @@
 //! One open stream: the state machine that the bodies of both frameworks are.
 
+mod account;
 mod attended;
 mod caught;
 mod decorate;
 mod end;
 mod flush;
 mod line;
+mod over;
 mod pace;
 mod terms;
 mod ticker;
+mod watched;
 
 use std::{
     error::Error,
@@ -19,7 +22,11 @@ use std::{
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::wire::LineScanner;
+use crate::{
+    sent::{Sent, Standing},
+    wire::LineScanner,
+};
+pub(crate) use account::{Report, Seen, Watch, Watcher};
 pub(crate) use caught::caught;
 pub(crate) use end::End;
 pub use end::EndReason;
@@ -32,7 +39,7 @@ pub(crate) const HYPER_BUFFER: usize = 448 * 1024;
 
 /// What a connection sends: bytes of an event stream, however they are made.
 pub(crate) trait Source {
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>>;
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sent, BoxError>>>;
 
     /// What follows the lines, where the bytes are somebody else's, cut anywhere. Those of ours are
     /// whole blocks.
@@ -42,6 +49,11 @@ pub(crate) trait Source {
 
     /// The id that the client would come back with, where it is known.
     fn last_id(&self) -> Option<SmolStr> {
+        None
+    }
+
+    /// What is known of where the client is, if that is followed.
+    fn standing(&self) -> Option<Standing> {
         None
     }
 

@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 
 use crate::{topic_name::TopicName, wire::Block};
 
-pub(crate) use control::{ByeReason, bye, gap, open};
+pub(crate) use control::{ByeReason, HEARTBEAT, bye, gap, open};
 pub use control::{Gap, GapReason};
 pub use decode::DecodeError;
 pub use encode::EncodeError;
@@ -190,7 +190,8 @@ impl Event {
         self.gap.as_deref()
     }
 
-    /// Whether the event is one that this crate sends of its own (`sse.open`, `sse.gap`, `sse.bye`).
+    /// Whether the event is one that this crate sends of its own (`sse.open`, `sse.gap`, `sse.bye`,
+    /// `sse.heartbeat`).
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.event_type().starts_with(EventName::RESERVED)

@@ -1,8 +1,10 @@
 //! The position that a client comes back with.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use bytestring::ByteString;
+
+use crate::event::GapReason;
 
 /// Names of the query parameter, for clients that cannot set a header: a new `EventSource` is one.
 const QUERY: [&str; 3] = ["lastEventId", "last_event_id", "lastEventID"];
@@ -26,6 +28,40 @@ pub enum LastEventId {
     /// There was one, but it is not UTF-8, longer than 2,048 bytes, has control characters, or there
     /// were several that differ.
     Unusable,
+}
+
+/// What became of the position that a client came back with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResumeOutcome {
+    /// It came without one.
+    New,
+    /// It gets all that it has missed.
+    Resumed,
+    /// It does not get all, and is told so.
+    Gap(GapReason),
+}
+
+impl ResumeOutcome {
+    /// Returns the outcome as it stands in metrics: `new`, `resumed` or `gap`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Resumed => "resumed",
+            Self::Gap(_) => "gap",
+        }
+    }
+}
+
+impl fmt::Display for ResumeOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        match self {
+            Self::Gap(reason) => write!(f, " ({reason})"),
+            Self::New | Self::Resumed => Ok(()),
+        }
+    }
 }
 
 impl LastEventId {

@@ -4,13 +4,16 @@ mod accept;
 mod answer;
 mod authorize;
 mod body;
+mod closed;
 mod drain;
 mod entry;
 mod life;
 mod limit;
 mod request;
 mod revoke;
+mod route;
 mod service;
+mod watch;
 
 use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -20,12 +23,15 @@ pub use authorize::{Authorize, Denial, Grant, Secret, TokenFinder, TopicDenied};
 #[cfg(feature = "tickets")]
 pub use authorize::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use body::LayerBody;
+pub use closed::Closed;
 pub use drain::Drain;
 pub(crate) use entry::{Admission, Entry, Treatment};
 pub use limit::Limit;
 pub use request::RequestView;
 pub use revoke::Revocations;
+pub(crate) use route::Route;
 pub use service::{ResponseFuture, SseService};
+use watch::Seeing;
 
 /// The policy of a route that sends events, as a Tower layer and, with the feature `actix`, as an
 /// actix-web middleware.
@@ -79,6 +85,7 @@ pub struct SseLayer {
 #[derive(Clone)]
 struct Policy {
     heartbeat: Option<Duration>,
+    heartbeat_event: bool,
     write_stall: Option<Duration>,
     retry: (Duration, Duration),
     max_age: Option<Duration>,
@@ -88,6 +95,7 @@ struct Policy {
     revocations: Option<Revocations>,
     limits: Vec<Limit>,
     drain: Option<Drain>,
+    seeing: Seeing,
 }
 
 impl SseLayer {
@@ -96,6 +104,7 @@ impl SseLayer {
     pub fn new() -> Self {
         let policy = Policy {
             heartbeat: Some(Duration::from_secs(15)),
+            heartbeat_event: false,
             write_stall: Some(Duration::from_secs(30)),
             retry: (Duration::from_secs(2), Duration::from_secs(4)),
             max_age: None,
@@ -105,6 +114,7 @@ impl SseLayer {
             revocations: None,
             limits: Vec::new(),
             drain: None,
+            seeing: Seeing::default(),
         };
         Self {
             policy: Arc::new(policy),
@@ -123,6 +133,16 @@ impl SseLayer {
     pub fn heartbeat(self, after: impl Into<Option<Duration>>) -> Self {
         let after = after.into();
         self.with(|policy| policy.heartbeat = after)
+    }
+
+    /// Makes each heartbeat an event that a page can see, `sse.heartbeat` with the data `{}`, in place of
+    /// a comment that it cannot.
+    ///
+    /// Where nothing has come for longer than a heartbeat, the page then knows that its connection is
+    /// lost, before its browser does. The event has no id, so it moves no position. Within an event of a
+    /// stream of others the heartbeat stays a comment.
+    pub fn heartbeat_event(self) -> Self {
+        self.with(|policy| policy.heartbeat_event = true)
     }
 
     /// Sets the range that each response takes its reconnection time from, at random, so that clients
@@ -192,6 +212,39 @@ impl SseLayer {
         self.with(|policy| policy.write_stall = limit)
     }
 
+    /// Names the route in traces, metrics and reports.
+    ///
+    /// Without a name that is, in actix-web, the pattern of the route. A Tower layer does not know it, so
+    /// there it is the path of the request in traces and reports, and nothing in metrics.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.with(|policy| policy.seeing.name = Some(name.into()))
+    }
+
+    /// Calls `report` once about each stream of the layer, when it is over.
+    ///
+    /// It runs where the stream ends, which may be the clock of all streams: it must not block. It is
+    /// called before what the stream counted for is given back, so before
+    /// [`Drain::drained`](crate::Drain::drained) sees that none is left. A panic is caught and logged.
+    ///
+    /// ```
+    /// use tower_sse::{Closed, SseLayer};
+    ///
+    /// let layer = SseLayer::new().on_close(|closed: &Closed| {
+    ///     println!("{} after {} events", closed.reason(), closed.events());
+    /// });
+    /// # drop(layer);
+    /// ```
+    pub fn on_close(self, report: impl Fn(&Closed) + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.seeing.on_close = Some(Arc::new(report)))
+    }
+
+    /// Writes the [subject](Grant::subject) of the grant to the span of each stream, escaped and cut.
+    /// Without this it does not get into traces.
+    pub fn trace_subject(self) -> Self {
+        self.with(|policy| policy.seeing.traces_subject = true)
+    }
+
     /// Answers `406` to a request whose `Accept` rules an event stream out. Without this the header is
     /// not looked at.
     pub fn strict_accept(self) -> Self {
@@ -227,6 +280,8 @@ impl fmt::Debug for SseLayer {
             .field("authorize_again", &self.policy.authorize_again)
             .field("limits", &self.policy.limits)
             .field("drain", &self.policy.drain)
+            .field("heartbeat_event", &self.policy.heartbeat_event)
+            .field("seeing", &self.policy.seeing)
             .finish_non_exhaustive()
     }
 }

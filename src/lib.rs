@@ -28,8 +28,9 @@
 //!
 //! # Events of ours
 //!
-//! Beside the application's events a client of a [`Subscription`] may read three more. Each has one
-//! line of JSON and, but for a last one to a client that has no position yet, an id:
+//! Beside the application's events a client may read four more, each with one line of JSON. The first
+//! three are those of a [`Subscription`], and have an id, but for a last one to a client that has no
+//! position yet; layers may add the last two to any stream:
 //!
 //! | event | data | when |
 //! |---|---|---|
@@ -37,7 +38,27 @@
 //! | `sse.gap` | `{"topic":"..","reason":"..","missed":n}` | before the event behind a [gap](GapReason); `topic` where several are followed, `missed` where it is known |
 //! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable`, or what the [layer](SseLayer#how-a-stream-ends) says |
 //!
+//! | `sse.heartbeat` | `{}` | after silence, where a layer [says so](SseLayer::heartbeat_event); without an id, so that it moves no position |
+//!
 //! Clients that do not listen for them never see them.
+//!
+//! # Traces
+//!
+//! A layer has each stream polled in a span of its own, `sse`, at the level `INFO` and with the target
+//! `tower_sse::stream`. Its parent is the span that the request was in.
+//!
+//! | field | what it is |
+//! |---|---|
+//! | `id` | random, 16 hexadecimal digits |
+//! | `route` | the layer's [name](SseLayer::name); else, in actix-web, the pattern of the route; else the path of the request, escaped and cut, and never its query |
+//! | `subject` | that of the [grant](Grant::subject), escaped and cut, if the layer [allows it](SseLayer::trace_subject) |
+//! | `resume` | what became of the client's last event id, of a [`Subscription`]: `new`, `resumed`, `gap (evicted)` and so on |
+//!
+//! The end of a stream is one event in it at the level `DEBUG`, since streams end all the time, with the
+//! [reason](EndReason), the `events`, the `bytes` and the `seconds` that it was open. A failure is an
+//! event at `ERROR` besides. Where the span is not listened to, it is not made.
+//!
+//! [`SseLayer::on_close`] tells the application the same.
 //!
 //! # Features
 //!
@@ -46,11 +67,42 @@
 //! - `tickets`: `Tickets`, a grant as signed text for the query of a browser's `EventSource`.
 //! - `file`: `store::FileStore`, a durable store in one file.
 //! - `nats`: `store::NatsStore`, a log on NATS JetStream that several processes share.
+//! - `metrics`: figures of all streams, see below.
 //! - `postgres`: `store::PostgresStore`, the same on Postgres, and an outbox.
 //! - `redis`: `store::RedisStore`, the same on Redis Streams.
 //! - `contract`: the suite that is the contract of a store.
 //!
 //! Streams have to be polled within a Tokio runtime, which both frameworks do.
+//!
+//! # Metrics
+//!
+//! With the feature `metrics` layers tell the recorder of the facade [`metrics`] what streams do. Which
+//! recorder that is, is for the application to say, before the first stream is opened.
+//!
+//! | name | type | unit | labels | what it is |
+//! |---|---|---|---|---|
+//! | `tower_sse_streams_open` | gauge | streams | `route` | that are open |
+//! | `tower_sse_streams_total` | counter | streams | `route` | that were opened |
+//! | `tower_sse_ends_total` | counter | streams | `route`, `reason` | that have ended; the reasons are those of [`EndReason`], `stalled` among them |
+//! | `tower_sse_stream_duration_seconds` | histogram | seconds | `route` | how long those that have ended were open |
+//! | `tower_sse_events_total` | counter | events | `route` | of the application that were given to servers |
+//! | `tower_sse_bytes_total` | counter | bytes | `route` | of bodies that were given to servers |
+//! | `tower_sse_heartbeats_total` | counter | heartbeats | `route` | that were given to servers |
+//! | `tower_sse_resumes_total` | counter | streams | `route`, `outcome` | of [`Subscription`]s, by what became of the last event id: `new`, `resumed`, `gap` |
+//! | `tower_sse_gaps_total` | counter | gaps | `route`, `reason` | that clients were told of; the reasons are those of [`GapReason`] |
+//! | `tower_sse_replay_duration_seconds` | histogram | seconds | `route` | from when a client came back to when it was sent all that there was |
+//! | `tower_sse_replay_events` | histogram | events | `route` | that it was sent in this time |
+//! | `tower_sse_replay_wait_seconds` | histogram | seconds | | that reads of history waited for a turn, those that had to wait |
+//! | `tower_sse_refusals_total` | counter | requests | `route`, `reason` | that were answered without their handler: `denied`, `undecided`, `expired`, `limit`, `draining`, `not-acceptable` |
+//!
+//! `route` is the layer's [name](SseLayer::name), or in actix-web the pattern of the route, and else
+//! empty: a path is of the client's choosing. Subjects and topics are no labels.
+//!
+//! Nothing is recorded for each event. What a stream has counted is added once in a heartbeat or write
+//! stall, after each MiB, and at its end. Where two layers meet, the inner one counts the stream. What is
+//! counted costs some 150 bytes for each open stream.
+//!
+//! [`metrics`]: https://docs.rs/metrics
 //!
 //! # Sockets
 //!
@@ -72,7 +124,9 @@ mod head;
 mod hub;
 mod last_event_id;
 mod layer;
+mod meter;
 mod millis;
+mod sent;
 mod socket;
 mod sse;
 mod stop;
@@ -90,10 +144,10 @@ pub use event::{
 };
 pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
-pub use last_event_id::LastEventId;
+pub use last_event_id::{LastEventId, ResumeOutcome};
 pub use layer::{
-    Authorize, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture, Revocations,
-    Secret, SseLayer, SseService, TokenFinder, TopicDenied,
+    Authorize, Closed, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture,
+    Revocations, Secret, SseLayer, SseService, TokenFinder, TopicDenied,
 };
 #[cfg(feature = "tickets")]
 pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};

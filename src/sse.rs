@@ -18,6 +18,7 @@ use crate::{
     connection::{BoxError, Connection, HYPER_BUFFER, Source, StreamFailed, caught},
     event::{EncodeError, IntoEvent, Sealed as _},
     head,
+    sent::{Sent, Standing},
     subscription::Subscription,
 };
 
@@ -56,8 +57,8 @@ pub struct Sse<S> {
 struct Functions<S> {
     /// Polls it for its next piece, with a buffer to write it to.
     poll: fn(Pin<&mut S>, &mut Context<'_>, &mut Vec<u8>) -> PolledPiece,
-    /// Returns the id that the client would come back with, where it is known.
-    last_id: fn(&S) -> Option<SmolStr>,
+    /// Returns the subscription that it is, if it is one.
+    subscription: fn(&S) -> Option<&Subscription>,
 }
 
 type PolledPiece = Poll<Option<Result<Piece, BoxError>>>;
@@ -69,7 +70,7 @@ impl<S: EventSource> Sse<S> {
             stream: source,
             functions: Functions {
                 poll: S::poll_piece,
-                last_id: S::last_id,
+                subscription: S::subscription,
             },
         }
     }
@@ -90,7 +91,7 @@ impl<S> Sse<S> {
                     let item = ready!(stream.poll_next(cx));
                     Poll::Ready(item.map(|item| written(item.map_err(Into::into)?.write(out))))
                 },
-                last_id: |_| None,
+                subscription: |_| None,
             },
         }
     }
@@ -148,14 +149,14 @@ where
 impl EventSource for Subscription {}
 
 mod sealed {
-    use super::{Bytes, Context, Pin, SmolStr};
+    use super::{Context, Pin, Sent, Subscription};
 
     #[derive(Debug)]
     pub enum Piece {
         /// The block of an event was appended to the buffer.
         Written,
         /// Blocks that are joined already.
-        Joined(Bytes),
+        Joined(Sent),
     }
 
     pub trait Sealed {
@@ -165,7 +166,7 @@ mod sealed {
             out: &mut Vec<u8>,
         ) -> super::PolledPiece;
 
-        fn last_id(&self) -> Option<SmolStr> {
+        fn subscription(&self) -> Option<&Subscription> {
             None
         }
     }
@@ -184,12 +185,12 @@ where
 
 impl sealed::Sealed for Subscription {
     fn poll_piece(self: Pin<&mut Self>, cx: &mut Context<'_>, _out: &mut Vec<u8>) -> PolledPiece {
-        let blocks = ready!(self.get_mut().poll_blocks(cx));
-        Poll::Ready(blocks.map(|blocks| Ok(Piece::Joined(blocks))))
+        let sent = ready!(self.get_mut().poll_blocks(cx));
+        Poll::Ready(sent.map(|sent| Ok(Piece::Joined(sent))))
     }
 
-    fn last_id(&self) -> Option<SmolStr> {
-        self.last_id()
+    fn subscription(&self) -> Option<&Subscription> {
+        Some(self)
     }
 }
 
@@ -210,21 +211,20 @@ impl<S> Functions<S> {
     /// In place of those of a stream that has ended, and must not be polled again.
     const ENDED: Self = Self {
         poll: |_, _, _| Poll::Ready(None),
-        last_id: |_| None,
+        subscription: |_| None,
     };
 }
 
 impl<S> Source for Polled<S> {
     /// Joins the blocks of all events that the stream has at the moment.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sent, BoxError>>> {
         let mut out = Vec::new();
+        let mut events = 0;
         while self.failure.is_none() && out.len() < MAX_CHUNK {
             // Caught here, too, since a panic must not take the events before it along.
             match caught(|| (self.functions.poll)(self.stream.as_mut(), cx, &mut out)) {
-                Poll::Ready(Some(Ok(Piece::Written))) => {}
-                Poll::Ready(Some(Ok(Piece::Joined(blocks)))) => {
-                    return Poll::Ready(Some(Ok(blocks)));
-                }
+                Poll::Ready(Some(Ok(Piece::Written))) => events += 1,
+                Poll::Ready(Some(Ok(Piece::Joined(sent)))) => return Poll::Ready(Some(Ok(sent))),
                 Poll::Ready(Some(Err(error))) => {
                     self.functions = Functions::ENDED;
                     self.failure = Some(Box::new(error));
@@ -240,11 +240,19 @@ impl<S> Source for Polled<S> {
         if out.is_empty() {
             return Poll::Ready(self.failure.take().map(|error| Err(*error)));
         }
-        Poll::Ready(Some(Ok(out.into())))
+        Poll::Ready(Some(Ok(Sent {
+            bytes: out.into(),
+            events,
+            gap: None,
+        })))
     }
 
     fn last_id(&self) -> Option<SmolStr> {
-        (self.functions.last_id)(&self.stream)
+        (self.functions.subscription)(&self.stream)?.last_id()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        (self.functions.subscription)(&self.stream)?.standing()
     }
 }
 

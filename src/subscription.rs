@@ -22,13 +22,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use futures_core::Stream;
 use smol_str::SmolStr;
 
 use crate::{
     event::{Event, EventId, bye, gap, open},
     last_event_id::LastEventId,
+    sent::{Sent, Standing},
     store::Position,
     sync::Arc,
     topic_name::TopicName,
@@ -223,26 +223,32 @@ impl Subscription {
     }
 
     /// Returns the next blocks, as many as fit into one piece.
-    pub(crate) fn poll_blocks(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_blocks(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
         let joined = self.filter.is_none();
         loop {
             let Some((topic, step)) = ready!(self.poll_step(cx, joined)) else {
                 return Poll::Ready(None);
             };
-            let blocks = match (step, &mut self.following) {
-                (Step::Joined(blocks), _) => blocks,
+            let gap = step.gap();
+            let (bytes, events) = match (step, &mut self.following) {
+                (Step::Joined(blocks, events), _) => (blocks, events),
                 (Step::Frames(frames, to, out), Following::Several(several)) if joined => {
-                    piece(several.blocks(topic, &frames, to), out)
+                    let events = frames.iter().filter(|frame| frame.is_event()).count();
+                    (piece(several.blocks(topic, &frames, to), out), events)
                 }
                 (step, _) => {
                     let out = step.out();
                     let mut blocks = Vec::new();
-                    self.on_step(topic, step, |event| event.block().write(&mut blocks));
-                    piece(blocks, out)
+                    let mut events = 0;
+                    self.on_step(topic, step, |event| {
+                        events += usize::from(!event.is_control());
+                        event.block().write(&mut blocks);
+                    });
+                    (piece(blocks, out), events)
                 }
             };
-            if !blocks.is_empty() {
-                return Poll::Ready(Some(blocks));
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Sent { bytes, events, gap }));
             }
         }
     }
@@ -253,6 +259,15 @@ impl Subscription {
             Following::NotYet(_) => None,
             Following::One(follower) => follower.told().map(Position::to_text),
             Following::Several(several) => several.last_id(),
+        }
+    }
+
+    /// What is known of where the client is, once that was looked for.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        match &self.following {
+            Following::NotYet(_) => None,
+            Following::One(follower) => Some(follower.standing()),
+            Following::Several(several) => Some(several.standing()),
         }
     }
 
@@ -280,7 +295,7 @@ impl Subscription {
         };
         let name = name.clone();
         match step {
-            Step::Joined(_) => debug_assert!(false, "blocks are not asked for here"),
+            Step::Joined(..) => debug_assert!(false, "blocks are not asked for here"),
             Step::Open(at) => {
                 self.sent();
                 take(self.control(open(), topic, at));

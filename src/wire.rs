@@ -6,10 +6,12 @@
 //! ["parsing an event stream"]: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 //! ["interpreting an event stream"]: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
+mod count;
 mod decode;
 mod encode;
 mod scan;
 
+pub(crate) use count::EventCounter;
 pub use decode::{DecodedEvent, Decoder, EventTooLarge};
 pub(crate) use encode::{Block, COMMENT_LINE, retry_line};
 pub(crate) use scan::LineScanner;

@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 use super::ACTIX_BUFFER;
 use crate::{
     connection::{BoxError, Connection, OpenStream, Source, StreamFailed},
+    sent::{Sent, Standing},
     wire::LineScanner,
 };
 
@@ -51,7 +52,7 @@ impl MessageBody for StreamBody {
 struct Local<S>(SendWrapper<S>);
 
 impl<S: Source> Source for Local<S> {
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sent, BoxError>>> {
         self.0.poll_bytes(cx)
     }
 
@@ -61,6 +62,10 @@ impl<S: Source> Source for Local<S> {
 
     fn last_id(&self) -> Option<SmolStr> {
         self.0.last_id()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.0.standing()
     }
 
     fn is_at_home(&self) -> bool {
@@ -160,10 +165,13 @@ struct Foreign<B> {
 }
 
 impl<B: MessageBody> Source for Foreign<B> {
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sent, BoxError>>> {
         let bytes = ready!(self.body.as_mut().poll_next(cx));
         // Errors of actix-web may not leave their thread, so only the text does.
-        Poll::Ready(bytes.map(|bytes| bytes.map_err(|error| error.into().to_string().into())))
+        Poll::Ready(bytes.map(|bytes| match bytes {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) => Err(error.into().to_string().into()),
+        }))
     }
 
     fn scanner(&mut self) -> Option<&mut LineScanner> {

@@ -21,7 +21,7 @@ use super::body::ActixBody;
 use crate::{
     connection::OpenStream,
     head::{self, Headers},
-    layer::{Admission, Answer, Entry, RequestView, SseLayer, Treatment},
+    layer::{Admission, Answer, Entry, RequestView, Route, SseLayer, Treatment},
     store::BoxFuture,
 };
 
@@ -95,7 +95,13 @@ where
                     .map(|(name, value)| (name.as_str(), value.as_bytes())),
             )
         };
-        let entry = self.layer.entry(request.method().as_str(), accept, view);
+        let route = || match request.match_pattern() {
+            Some(pattern) => Route::pattern(pattern),
+            None => Route::path(request.path()),
+        };
+        let entry = self
+            .layer
+            .entry(request.method().as_str(), accept, view, route);
         let state = match entry {
             Entry::Open(admission) => State::Called {
                 future: self.inner.call(request),

@@ -1,6 +1,6 @@
 //! A state that one polls while others call.
 
-use std::{sync::TryLockError, task::Waker};
+use std::sync::TryLockError;
 
 use crate::sync::{
     Mutex,
@@ -28,24 +28,25 @@ impl<T> Attended<T> {
         }
     }
 
-    /// Runs `work`, and then `answer` for a call that has come meanwhile.
-    pub(super) fn with<R>(
+    /// Runs `work`, and then `answer` for a call that has come meanwhile. It returns what is to be done
+    /// once the lock is released.
+    pub(super) fn with<R, F: FnOnce()>(
         &self,
         work: impl FnOnce(&mut T) -> R,
-        answer: impl FnMut(&mut T) -> Option<Waker>,
+        answer: impl FnMut(&mut T) -> F,
     ) -> R {
         let done = work(&mut lock(&self.state));
         self.look(answer);
         done
     }
 
-    /// Runs `answer`, or has whoever holds the state run it next. It returns whom to wake.
-    pub(super) fn call(&self, answer: impl FnMut(&mut T) -> Option<Waker>) {
+    /// Runs `answer`, or has whoever holds the state run it next.
+    pub(super) fn call<F: FnOnce()>(&self, answer: impl FnMut(&mut T) -> F) {
         self.called.store(true, Ordering::Relaxed);
         self.look(answer);
     }
 
-    fn look(&self, mut answer: impl FnMut(&mut T) -> Option<Waker>) {
+    fn look<F: FnOnce()>(&self, mut answer: impl FnMut(&mut T) -> F) {
         loop {
             fence(Ordering::SeqCst);
             if !self.called.load(Ordering::Relaxed) {
@@ -57,14 +58,12 @@ impl<T> Attended<T> {
                 Err(TryLockError::WouldBlock) => return,
             };
             // Taken before the answer, which so sees all that was there when it was left.
-            let waker = match self.called.swap(false, Ordering::AcqRel) {
-                true => answer(&mut state),
-                false => None,
-            };
+            let called = self.called.swap(false, Ordering::AcqRel);
+            let left = called.then(|| answer(&mut state));
             drop(state);
-            // Not under the lock: a waker may run anything.
-            if let Some(waker) = waker {
-                waker.wake();
+            // Not under the lock: it may run anything.
+            if let Some(left) = left {
+                left();
             }
         }
     }
@@ -89,7 +88,7 @@ mod tests {
                         made.fetch_add(1, Ordering::SeqCst);
                         attended.call(|seen| {
                             *seen = made.load(Ordering::SeqCst);
-                            None
+                            || ()
                         });
                     }
                 })
@@ -97,7 +96,7 @@ mod tests {
             for _ in 0..3 {
                 let answer = |seen: &mut usize| {
                     *seen = made.load(Ordering::SeqCst);
-                    None
+                    || ()
                 };
                 attended.with(|_| thread::yield_now(), answer);
             }

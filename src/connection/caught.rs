@@ -20,16 +20,21 @@ pub(crate) fn caught<T>(
         .unwrap_or_else(|panic| Poll::Ready(Some(Err(Panicked::of(&*panic).into()))))
 }
 
+/// Runs what may panic, and has nothing to do with whether the stream goes on.
+pub(super) fn run_caught(run: impl FnOnce()) -> Result<(), Panicked> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Panicked::of(&*panic))
+}
+
 /// Drops what may panic at it.
 pub(super) fn drop_caught<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        let error = &Panicked::of(&*panic) as &dyn Error;
+    if let Err(panic) = run_caught(|| drop(value)) {
+        let error = &panic as &dyn Error;
         tracing::error!(error, "event stream could not be dropped");
     }
 }
 
 #[derive(Debug)]
-struct Panicked(String);
+pub(super) struct Panicked(String);
 
 impl Panicked {
     fn of(panic: &(dyn Any + Send)) -> Self {

@@ -1,7 +1,6 @@
 //! One open stream, to its body and to whoever may end it.
 
 use std::{
-    error::Error,
     fmt, mem,
     num::NonZeroU32,
     sync::{
@@ -18,14 +17,18 @@ use tokio::time::Instant;
 use super::{
     BoxError, Source, StreamFailed,
     attended::Attended,
-    caught::{caught, drop_caught},
     decorate::decorate,
     end::{End, EndReason, Ends},
     flush::Flush,
+    over::Over,
     pace::Pace,
-    terms::{Companion, Terms},
+    terms::{Companion, Companions, Terms},
+    watched::Watched,
 };
-use crate::{event::bye, wire::COMMENT_LINE};
+use crate::{
+    event::{HEARTBEAT, bye},
+    wire::COMMENT_LINE,
+};
 
 /// One open stream.
 ///
@@ -35,6 +38,8 @@ use crate::{event::bye, wire::COMMENT_LINE};
 pub(super) struct Line<S> {
     state: Attended<State<S>>,
     ends: Ends,
+    /// Whether a layer has set how it goes.
+    joined: AtomicBool,
     /// Whether the last byte is out.
     has_ended: AtomicBool,
 }
@@ -46,17 +51,19 @@ struct State<S> {
     pace: Pace,
     /// Is sent with the first event. In milliseconds, with a niche.
     retry: Option<NonZeroU32>,
-    /// Whether a layer has set all this.
-    joined: bool,
     /// Whether the bytes are no text to add to.
     opaque: bool,
+    heartbeat_event: bool,
+    /// Why the stream is over.
+    over: Option<EndReason>,
+    /// Whether somebody is still to be told of that.
+    untold: bool,
     /// Who polls the body, while the server waits for us.
     task: Option<Waker>,
     /// Boxed, since most streams have none.
     companions: Option<Box<Companions>>,
+    watched: Watched,
 }
-
-type Companions = Vec<Box<dyn Companion>>;
 
 enum Phase {
     Opening,
@@ -77,20 +84,32 @@ impl<S: Source + Send + 'static> Line<S> {
             phase: Phase::Opening,
             pace: Pace::new(),
             retry: None,
-            joined: false,
             opaque: false,
+            heartbeat_event: false,
+            over: None,
+            untold: false,
             task: None,
             companions: None,
+            watched: Watched::default(),
         };
         Arc::new(Self {
             state: Attended::new(state),
             ends: Ends::default(),
+            joined: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
         })
     }
 
     fn with<R>(self: &Arc<Self>, work: impl FnOnce(&mut State<S>) -> R) -> R {
-        self.state.with(work, |state| state.called(self))
+        let work = |state: &mut State<S>| {
+            let done = work(state);
+            (done, state.take_over())
+        };
+        let (done, over) = self.state.with(work, |state| state.answer(self));
+        if let Some(over) = over {
+            over.tell();
+        }
+        done
     }
 
     fn waker(self: &Arc<Self>) -> Waker {
@@ -105,7 +124,7 @@ impl<S: Source + Send + 'static> Wake for Line<S> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.state.call(|state| state.called(self));
+        self.state.call(|state| state.answer(self));
     }
 }
 
@@ -115,6 +134,9 @@ pub(super) trait Control: Send + Sync {
 
     /// Whether the last byte is out.
     fn has_ended(&self) -> bool;
+
+    /// Whether a layer has set how it goes.
+    fn is_joined(&self) -> bool;
 
     /// Ends the stream, for its body is dropped.
     fn leave(&self);
@@ -128,11 +150,19 @@ pub(super) trait Control: Send + Sync {
 
 impl<S: Source + Send + 'static> Control for Line<S> {
     fn poll(self: Arc<Self>, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
-        self.with(|state| state.poll(&self, cx, write_buffer))
+        self.with(|state| {
+            let polled = state.poll(&self, cx, write_buffer);
+            state.count(&polled);
+            polled
+        })
     }
 
     fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
+    }
+
+    fn is_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
     }
 
     fn leave(&self) {
@@ -141,18 +171,24 @@ impl<S: Source + Send + 'static> Control for Line<S> {
             state.pace.stop();
             state.phase = Phase::Ended;
             state.task = None;
+            state.take_over()
         };
-        self.state.with(leave, |_| None);
+        let over = self.state.with(leave, |_| || ());
+        if let Some(over) = over {
+            over.tell();
+        }
     }
 
     fn join(self: Arc<Self>, terms: Terms) {
         let Terms {
             decoration,
             companions,
+            watch,
         } = terms;
         self.ends.attend(|| self.waker());
         self.with(|state| {
-            if !mem::replace(&mut state.joined, true) {
+            if !self.joined.swap(true, Ordering::Relaxed) {
+                state.heartbeat_event = decoration.heartbeat_event;
                 state.retry = decoration.retry.map(retry_millis);
                 state.opaque = decoration.opaque;
                 state.pace.set(decoration.heartbeat, decoration.write_stall);
@@ -160,6 +196,9 @@ impl<S: Source + Send + 'static> Control for Line<S> {
             if !companions.is_empty() {
                 state.companions.get_or_insert_default().extend(companions);
             }
+            state.watched.join(watch);
+            // It may be over before a layer further out has seen it.
+            state.untold |= state.over.is_some();
             // Now, since a server may never ask for the body of a client that takes nothing.
             state.keep(&self);
         });
@@ -195,8 +234,7 @@ impl<S: Source + Send + 'static> State<S> {
                         }
                     }
                     Poll::Ready(Some(Err(error))) => {
-                        let error = &*error as &dyn Error;
-                        tracing::error!(error, "event stream has failed");
+                        self.watched.fail(&*error);
                         self.over(&line.ends, EndReason::Failed);
                         self.phase = Phase::Failing(Box::new(Flush::Begin));
                     }
@@ -205,7 +243,8 @@ impl<S: Source + Send + 'static> State<S> {
                         self.phase = Phase::Ended;
                     }
                     Poll::Pending if self.beats() => {
-                        return self.hand(line, Bytes::from_static(COMMENT_LINE));
+                        let heartbeat = self.heartbeat();
+                        return self.hand(line, heartbeat);
                     }
                     Poll::Pending => {
                         self.wait(cx);
@@ -241,7 +280,21 @@ impl<S: Source + Send + 'static> State<S> {
         }
     }
 
-    /// Answers a call of the clock. Returns whom to wake.
+    /// Answers a call of the clock. Returns what is left to do without the lock.
+    fn answer(&mut self, line: &Arc<Line<S>>) -> impl FnOnce() + use<S> {
+        let task = self.called(line);
+        let over = self.take_over();
+        move || {
+            if let Some(task) = task {
+                task.wake();
+            }
+            if let Some(over) = over {
+                over.tell();
+            }
+        }
+    }
+
+    /// Returns whom to wake.
     fn called(&mut self, line: &Arc<Line<S>>) -> Option<Waker> {
         if self
             .source
@@ -258,6 +311,7 @@ impl<S: Source + Send + 'static> State<S> {
                 return self.task.take();
             }
         }
+        self.watched.tell_counts();
         let now = Instant::now();
         if let Some(due) = self.dues().filter(|due| *due > now).min() {
             self.pace.keep_on(due, || line.waker());
@@ -289,12 +343,30 @@ impl<S: Source + Send + 'static> State<S> {
         }
     }
 
-    /// The stream is over: all of it but its last bytes is given back.
-    fn over(&mut self, ends: &Ends, _reason: EndReason) {
+    /// The stream is over: its source is dropped, and all else but its last bytes is ready to be given
+    /// back.
+    fn over(&mut self, ends: &Ends, reason: EndReason) {
         if let Some(source) = self.source.take() {
-            drop_caught(source);
-            self.companions = None;
+            self.watched.drop(source);
+            self.over = Some(reason);
+            self.untold = true;
             ends.close();
+        }
+    }
+
+    fn take_over(&mut self) -> Option<Over> {
+        let reason = self.over.filter(|_| mem::take(&mut self.untold))?;
+        Some(Over {
+            reason,
+            companions: self.companions.take(),
+            watched: self.watched.take(),
+        })
+    }
+
+    /// Counts what the stream has sent before it was over.
+    fn count(&mut self, polled: &Polled) {
+        if let (Some(_), Poll::Ready(Some(Ok(bytes)))) = (&self.source, polled) {
+            self.watched.hand(bytes.len());
         }
     }
 
@@ -350,7 +422,7 @@ impl<S: Source + Send + 'static> State<S> {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         match &mut self.source {
-            Some(source) => caught(|| source.poll_bytes(cx)),
+            Some(source) => self.watched.poll(source, cx),
             None => Poll::Ready(None),
         }
     }
@@ -360,9 +432,13 @@ impl<S: Source + Send + 'static> State<S> {
             return bytes;
         }
         let scanner = self.source.as_mut().and_then(S::scanner);
+        let is_foreign = scanner.is_some();
         let mut retry = self.retry.map(retry_time);
         let bytes = decorate(bytes, scanner, &mut retry);
         self.retry = self.retry.filter(|_| retry.is_some());
+        if is_foreign {
+            self.watched.pass_on(&bytes);
+        }
         bytes
     }
 
@@ -391,6 +467,16 @@ impl<S: Source + Send + 'static> State<S> {
         self.pace.wait();
         let scanner = self.source.as_mut().and_then(S::scanner);
         scanner.is_none_or(|scanner| scanner.at_line_start())
+    }
+
+    /// What is sent where a line starts.
+    fn heartbeat(&mut self) -> Bytes {
+        self.watched.beat();
+        let scanner = self.source.as_mut().and_then(S::scanner);
+        // Within an event of theirs, ours would be the end of it.
+        let is_event =
+            self.heartbeat_event && scanner.is_none_or(|scanner| scanner.is_between_events());
+        Bytes::from_static(if is_event { HEARTBEAT } else { COMMENT_LINE })
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Source,
+    account::Watch,
     end::{End, EndReason},
     line::{Control, Line, Polled},
 };
@@ -28,7 +29,8 @@ pub(crate) struct WeakStream(Weak<dyn Control>);
 pub(crate) struct Terms {
     /// Of the innermost layer only.
     pub(crate) decoration: Decoration,
-    pub(crate) companions: Vec<Box<dyn Companion>>,
+    pub(crate) companions: Companions,
+    pub(crate) watch: Option<Watch>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,8 @@ pub(crate) struct Decoration {
     pub(crate) heartbeat: Option<Duration>,
     /// For how long a client may take nothing.
     pub(crate) write_stall: Option<Duration>,
+    /// Whether a heartbeat is an event, where that may stand.
+    pub(crate) heartbeat_event: bool,
     pub(crate) retry: Option<Duration>,
     /// Whether the bytes are encoded, so that nothing can be added to them.
     pub(crate) opaque: bool,
@@ -59,6 +63,8 @@ pub(crate) trait Companion: Send {
     }
 }
 
+pub(super) type Companions = Vec<Box<dyn Companion>>;
+
 impl OpenStream {
     pub(super) fn new(source: impl Source + Send + 'static) -> Self {
         Self(Line::new(source))
@@ -67,6 +73,11 @@ impl OpenStream {
     /// Adds what a layer has for the stream.
     pub(crate) fn join(&self, terms: Terms) {
         Arc::clone(&self.0).join(terms);
+    }
+
+    /// Whether a layer has added what it has.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.0.is_joined()
     }
 
     pub(crate) fn downgrade(&self) -> WeakStream {

@@ -100,6 +100,9 @@ pub(crate) fn open() -> Event {
     Event::new("{}").name(EventName::reserved("sse.open"))
 }
 
+/// `sse.heartbeat`, without an id, so that it moves nobody's position.
+pub(crate) const HEARTBEAT: &[u8] = b"event: sse.heartbeat\ndata: {}\n\n";
+
 /// `sse.gap`, with the topic where there are several.
 pub(crate) fn gap(gap: Gap, topic: Option<&TopicName>) -> Event {
     // Neither names of topics nor reasons have anything to escape.

@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use super::Answer;
 use crate::{
     connection::{BoxError, Connection, HYPER_BUFFER, OpenStream, Source},
+    sent::Sent,
     wire::LineScanner,
 };
 
@@ -146,7 +147,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sent, BoxError>>> {
         loop {
             let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
@@ -155,7 +156,7 @@ where
             };
             // Trailers mean nothing to a client of events.
             if let Ok(bytes) = frame.into_data() {
-                return Poll::Ready(Some(Ok(bytes)));
+                return Poll::Ready(Some(Ok(bytes.into())));
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{
     life::{self, Granted, MaxAge},
     limit::Permit,
     revoke::Asking,
+    route::Route,
 };
 use crate::{
     connection::{Companion, Decoration, OpenStream, Terms},
@@ -29,6 +30,7 @@ pub(crate) struct Admission(Option<Box<Held>>);
 
 #[derive(Default)]
 struct Held {
+    route: Option<Route>,
     permits: Vec<Permit>,
     granted: Option<(Grant, RequestView)>,
     asking: Option<Asking>,
@@ -44,6 +46,16 @@ pub(crate) enum Treatment {
 }
 
 impl Admission {
+    fn to(route: Option<Route>) -> Self {
+        let held = |route| {
+            Box::new(Held {
+                route: Some(route),
+                ..Held::default()
+            })
+        };
+        Self(route.map(held))
+    }
+
     /// What the handler is told.
     pub(crate) fn grant(&self) -> Option<&Grant> {
         let (grant, _) = self.0.as_ref()?.granted.as_ref()?;
@@ -54,31 +66,36 @@ impl Admission {
 impl SseLayer {
     /// What is to be settled before the handler runs.
     ///
-    /// `view` is only called where somebody looks at it.
+    /// `view` and `route` are only called where somebody looks at it.
     pub(crate) fn entry(
         &self,
         method: &str,
         accept: Option<&[u8]>,
         view: impl FnOnce() -> RequestView,
+        route: impl FnOnce() -> Route,
     ) -> Entry {
         let policy = &self.policy;
         if method == "OPTIONS" {
             return Entry::Open(Admission::default());
         }
+        let route = policy.seeing.find_route(route);
         if policy.strict_accept && !accept::allows_event_stream(accept) {
+            policy.seeing.refused(route.as_ref(), "not-acceptable");
             return Entry::Refused(Answer::not_acceptable());
         }
         let begun = policy.drain.as_ref().filter(|drain| drain.has_begun());
         if let Some(drain) = begun
             && accept::names_event_stream(accept)
         {
+            policy.seeing.refused(route.as_ref(), "draining");
             return Entry::Refused(Answer::bye(ByeReason::Draining, drain.retry_time()));
         }
         if policy.hook.is_none() && policy.limits.is_empty() {
-            return Entry::Open(Admission::default());
+            return Entry::Open(Admission::to(route));
         }
         let view = view();
         let mut held = Box::<Held>::default();
+        held.route = route;
         // Nothing is held for a head alone.
         let limits = match method {
             "HEAD" => &[],
@@ -88,6 +105,7 @@ impl SseLayer {
             limits.iter().cloned().partition(Limit::is_per_subject);
         let retry = self.retry_time();
         if let Err(limit) = held.take(&others, &view, None) {
+            policy.seeing.refused(held.route.as_ref(), "limit");
             return Entry::Refused(Answer::beyond(&limit, accept, retry));
         }
         let Some(hook) = &policy.hook else {
@@ -99,16 +117,23 @@ impl SseLayer {
             .map(|revocations| revocations.ask());
         let decision = Arc::clone(hook).authorize(view.clone());
         let accept = accept.map(<[u8]>::to_vec);
+        let policy = Arc::clone(policy);
         Entry::Asked(Box::pin(async move {
             let accept = accept.as_deref();
+            let refused = |held: &Held, reason| policy.seeing.refused(held.route.as_ref(), reason);
             let grant = match decision.await {
                 Ok(grant) => grant,
-                Err(denial) => return Err(Answer::denied(denial, accept, retry)),
+                Err(denial) => {
+                    refused(&held, denial.kind());
+                    return Err(Answer::denied(denial, accept, retry));
+                }
             };
             if life::is_over(&grant) {
+                refused(&held, "expired");
                 return Err(Answer::expired());
             }
             if let Err(limit) = held.take(&by_subject, &view, Some(&grant)) {
+                refused(&held, "limit");
                 return Err(Answer::beyond(&limit, accept, retry));
             }
             held.granted = Some((grant, view));
@@ -142,10 +167,21 @@ impl SseLayer {
         let opaque = !head::is_identity(headers);
         let decoration = Decoration {
             heartbeat: policy.heartbeat.filter(|_| !opaque),
+            heartbeat_event: policy.heartbeat_event,
             write_stall: policy.write_stall,
             retry: Some(self.retry_time()),
             opaque,
         };
+        let route = admission.0.as_ref().and_then(|held| held.route.as_ref());
+        let watch = policy
+            .seeing
+            .watch(!open.is_joined(), route, admission.grant());
+        // First, for what comes next may end the stream at once.
+        open.join(Terms {
+            decoration,
+            watch,
+            companions: Vec::new(),
+        });
         let mut companions: Vec<Box<dyn Companion>> = Vec::new();
         if let Some(held) = admission.0 {
             held.accompany(open, policy, &mut companions);
@@ -156,10 +192,12 @@ impl SseLayer {
         if let Some(drain) = &policy.drain {
             companions.push(Box::new(drain.enter(open.downgrade())));
         }
-        open.join(Terms {
-            decoration,
-            companions,
-        });
+        if !companions.is_empty() {
+            open.join(Terms {
+                companions,
+                ..Terms::default()
+            });
+        }
     }
 }
 

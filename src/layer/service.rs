@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Admission, Answer, Entry, LayerBody, RequestView, SseLayer, Treatment};
+use super::{Admission, Answer, Entry, LayerBody, RequestView, Route, SseLayer, Treatment};
 use crate::{
     connection::{BoxError, OpenStream},
     head::{self, Version},
@@ -67,7 +67,11 @@ where
             .get(header::ACCEPT)
             .map(HeaderValue::as_bytes);
         let view = || RequestView::from(&request);
-        let state = match self.layer.entry(request.method().as_str(), accept, view) {
+        let route = || Route::path(request.uri().path());
+        let entry = self
+            .layer
+            .entry(request.method().as_str(), accept, view, route);
+        let state = match entry {
             Entry::Open(admission) => State::Called {
                 future: self.inner.call(request),
                 admission: Some(admission),

@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::reader::PAGE_BYTES;
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::{
+    meter,
+    sync::{Arc, Mutex, MutexGuard, lock},
+};
 
 /// What counts for a read that is under way: a page of events that are not much smaller than what is
 /// written around them. Where it brings more, the next wait for that.
@@ -94,9 +97,11 @@ impl Budget {
         let next = self.next.acquire().await.expect("it is never closed");
         self.room().await;
         drop(next);
+        let waited = begun.elapsed();
+        meter::waited(waited);
         let waits = &mut lock(&self.ledger).waits;
         waits.times += 1;
-        waits.time = waits.time.saturating_add(begun.elapsed());
+        waits.time = waits.time.saturating_add(waited);
         self.begun(permit)
     }
 

@@ -67,7 +67,8 @@ enum Reading {
 /// The answer to a follower at the window.
 #[derive(Debug)]
 pub(super) enum Polled {
-    Joined(Bytes, Position),
+    /// Blocks of so many events.
+    Joined(Bytes, usize, Position),
     Frames(Vec<Frame>, Position),
     /// Nothing is there yet, and the waker will be woken.
     AtEnd {
@@ -315,8 +316,8 @@ impl State {
             }
             Place::Elsewhere => Polled::Elsewhere,
             Place::Inside(first) if joined => {
-                let (blocks, to) = window.join(first);
-                Polled::Joined(blocks, to)
+                let (blocks, events, to) = window.join(first);
+                Polled::Joined(blocks, events, to)
             }
             Place::Inside(first) => {
                 let (frames, to) = window.chunk(first);

@@ -45,6 +45,8 @@ use super::{
 };
 use crate::{
     event::{ByeReason, GapReason},
+    last_event_id::ResumeOutcome,
+    sent::Standing,
     store::{Position, ReadFrom},
     sync::Arc,
     topic_name::TopicName,
@@ -82,6 +84,8 @@ pub(super) struct Follower {
     /// Whether the client was sent everything once, so that what it has to wait for from now on is its
     /// own slowness.
     live: bool,
+    /// What became of the position to resume from, once that is known.
+    resume: Option<ResumeOutcome>,
     /// Whether the stream ends behind the gap.
     leaves: bool,
     /// Whether the last poll found nothing in the window and nothing else to do.
@@ -111,6 +115,11 @@ impl Follower {
             settled: false,
             at_head: false,
             live: false,
+            resume: match resume {
+                Resume::Nothing => Some(ResumeOutcome::New),
+                Resume::After(_) => None,
+                Resume::Unusable => Some(ResumeOutcome::Gap(GapReason::Unknown)),
+            },
             leaves: false,
             waits: false,
             pages: 0,
@@ -164,6 +173,14 @@ impl Follower {
     /// The cursor, unless the client has yet to be told of what is missing before it.
     pub(super) fn told(&self) -> Option<Position> {
         self.cursor.filter(|_| !self.has_gap())
+    }
+
+    /// What is known of where the client is.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            resume: self.resume,
+            live: self.live,
+        }
     }
 
     /// Returns what comes next. With `joined`, events come as blocks.
@@ -253,9 +270,9 @@ impl Follower {
         }
         let joined = joined && self.first.is_none();
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
-            Polled::Joined(blocks, to) => {
-                self.moved(to, !blocks.is_empty());
-                Poll::Ready((!blocks.is_empty()).then_some(Step::Joined(blocks)))
+            Polled::Joined(blocks, events, to) => {
+                self.moved(to, events > 0);
+                Poll::Ready((events > 0).then_some(Step::Joined(blocks, events)))
             }
             Polled::Frames(mut frames, to) => {
                 let hidden = self.hidden(frames.iter().map(|frame| frame.appended_at));
@@ -277,6 +294,9 @@ impl Follower {
             }
             polled @ (Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable }) => {
                 self.live |= self.at_head || matches!(polled, Polled::AtEnd { .. });
+                if self.live {
+                    self.resume.get_or_insert(ResumeOutcome::Resumed);
+                }
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
                     None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
@@ -320,6 +340,7 @@ impl Follower {
         }
         self.settled = true;
         self.at_head = false;
+        self.resume.get_or_insert(ResumeOutcome::Resumed);
     }
 
     /// Goes on at `position`, behind what is missing.

@@ -95,18 +95,21 @@ impl Frame {
     }
 }
 
-/// Appends the blocks of those of `records` that are events.
+/// Appends the blocks of those of `records` that are events, and returns how many are.
 pub(super) fn write_blocks<'a>(
     out: &mut Vec<u8>,
     epoch: Epoch,
     records: impl IntoIterator<Item = &'a Record>,
-) {
+) -> usize {
+    let mut events = 0;
     for record in records {
         if record.content().kind() == RecordKind::Event {
             let id = Position::new(epoch, record.offset()).to_text();
             block_of(record.content(), &id).write(out);
+            events += 1;
         }
     }
+    events
 }
 
 fn block_of<'a>(content: &'a NewRecord, id: &'a str) -> Block<'a> {

@@ -19,7 +19,7 @@ use super::{
     frame::Frame,
     positions::{self, Tag},
 };
-use crate::{last_event_id::LastEventId, store::Position, topic_name::TopicName};
+use crate::{last_event_id::LastEventId, sent::Standing, store::Position, topic_name::TopicName};
 
 /// The followers of one client.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Several {
     following: SelectAll<Steps>,
     priming: Priming,
     ended: bool,
+    /// When it has ended.
+    last_standing: Standing,
 }
 
 /// Whether the client has been sent a position, which is always that of all topics.
@@ -53,6 +55,10 @@ impl Several {
             following: SelectAll::new(),
             priming: Priming::None,
             ended: false,
+            last_standing: Standing {
+                resume: None,
+                live: false,
+            },
         }
     }
 
@@ -90,6 +96,7 @@ impl Several {
     }
 
     fn end(&mut self) {
+        self.last_standing = self.standing();
         self.ended = true;
         self.beginning.clear();
         self.following.clear();
@@ -149,6 +156,14 @@ impl Several {
         }
         self.moved(topic, to);
         blocks
+    }
+
+    /// What is known of where the client is: with a gap in one topic it has not all.
+    pub(super) fn standing(&self) -> Standing {
+        let following = self.following.iter().map(|steps| &steps.follower);
+        let followers = self.beginning.iter().chain(following);
+        let all = followers.map(Follower::standing);
+        all.reduce(Standing::and).unwrap_or(self.last_standing)
     }
 
     /// The id of the place where the client is, if it has one.

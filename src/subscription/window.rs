@@ -45,6 +45,7 @@ struct Join {
     from: u64,
     end: Position,
     blocks: Bytes,
+    events: usize,
 }
 
 /// Where a cursor is to a window.
@@ -202,16 +203,20 @@ impl Window {
         (frames, Position::new(self.epoch, end))
     }
 
-    /// The blocks of that chunk in one piece, which clients at the same place share.
-    pub(super) fn join(&mut self, first: usize) -> (Bytes, Position) {
+    /// The blocks of that chunk in one piece, which clients at the same place share, and how many of
+    /// them there are.
+    pub(super) fn join(&mut self, first: usize) -> (Bytes, usize, Position) {
         if first + 1 == self.frames.len() {
-            return (self.frames[first].block().clone(), self.tail());
+            let frame = &self.frames[first];
+            let events = usize::from(frame.is_event());
+            return (frame.block().clone(), events, self.tail());
         }
         let from = self.frames[first].offset;
         if let Some(join) = self.joins.iter().find(|join| join.from == from) {
-            return (join.blocks.clone(), join.end);
+            return (join.blocks.clone(), join.events, join.end);
         }
         let (frames, end) = self.chunk(first);
+        let events = frames.clone().filter(|frame| frame.is_event()).count();
         let blocks: Vec<&[u8]> = frames.map(|frame| &**frame.block()).collect();
         let blocks = Bytes::from(blocks.concat());
         if self.joins.len() == MAX_JOINS {
@@ -221,8 +226,9 @@ impl Window {
             from,
             end,
             blocks: blocks.clone(),
+            events,
         });
-        (blocks, end)
+        (blocks, events, end)
     }
 
     /// Gives back what nobody will ask for again, once all have come to the end.

@@ -357,7 +357,8 @@ enum Framing {
 impl Http1 {
     /// Whether there was more to read.
     async fn fill(&mut self) -> io::Result<bool> {
-        let mut piece = BytesMut::new().limit(usize::from(PIECE));
+        let piece = usize::from(PIECE);
+        let mut piece = BytesMut::with_capacity(piece).limit(piece);
         let read = self.socket.read_buf(&mut piece).await?;
         self.buffer.extend_from_slice(piece.get_ref());
         Ok(read > 0)

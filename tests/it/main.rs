@@ -18,6 +18,7 @@ mod memory;
 mod not_before;
 mod replay;
 mod resume;
+mod seeing;
 mod servers;
 mod several;
 mod slow;

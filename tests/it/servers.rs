@@ -601,6 +601,14 @@ impl Local {
             .map(|(_, value)| &**value)
     }
 
+    /// The body, where it may leave its thread.
+    pub(crate) fn into_http(self) -> Option<impl Body + Send> {
+        match self.body {
+            LocalBody::Http(body) => Some(body),
+            LocalBody::Actix(_) => None,
+        }
+    }
+
     /// The next piece of the body; `Err` where it breaks off.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, ()>> {
         match &mut self.body {

@@ -6,6 +6,7 @@
 
 mod access;
 mod assets;
+mod figures;
 mod process;
 mod requests;
 mod sampler;
@@ -14,6 +15,7 @@ mod update;
 
 pub use access::Access;
 pub use assets::{ASSETS, Asset};
+pub use figures::Figures;
 pub use process::{cannot_listen, exit, log_to_stderr, shutdown_signal};
 pub use requests::Requests;
 pub use sampler::{SampleError, Sampler};

@@ -68,6 +68,16 @@ impl From<Stop> for Denial {
     }
 }
 
+impl Denial {
+    /// What it is in metrics.
+    pub(in crate::layer) fn kind(&self) -> &'static str {
+        match &self.0 {
+            Reason::Refused { .. } => "denied",
+            Reason::Undecided(_) => "undecided",
+        }
+    }
+}
+
 impl<E: Error + Send + Sync + 'static> From<E> for Denial {
     fn from(cause: E) -> Self {
         // What a client has sent wrong would be wrong the next time, too.

@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use super::{Begin, Follower, Step};
 use crate::{
     event::{Gap, GapReason},
+    last_event_id::ResumeOutcome,
     store::{Position, ReadFrom},
 };
 
@@ -95,6 +96,7 @@ impl Follower {
     }
 
     pub(super) fn set_gap(&mut self, reason: GapReason, missed: Option<u64>) {
+        self.resume.get_or_insert(ResumeOutcome::Gap(reason));
         self.first.get_or_insert_default().gap = Some(Gap::new(reason, missed));
     }
 

@@ -138,8 +138,8 @@ impl Follower {
         self.moved(to, run.iter().any(is_event));
         if joined {
             let mut blocks = Vec::new();
-            write_blocks(&mut blocks, to.epoch(), &run);
-            return (!blocks.is_empty()).then(|| Step::Joined(piece(blocks, out)));
+            let events = write_blocks(&mut blocks, to.epoch(), &run);
+            return (events > 0).then(|| Step::Joined(piece(blocks, out), events));
         }
         if run.is_empty() {
             return None;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    event::{ByeReason, Gap},
+    event::{ByeReason, Gap, GapReason},
     store::Position,
     subscription::{budget::Out, frame::Frame},
     sync::Arc,
@@ -33,8 +33,8 @@ pub(in crate::subscription) enum Resume {
 pub(in crate::subscription) enum Step {
     Open(Position),
     Gap(Gap, Position),
-    /// Blocks of events.
-    Joined(Bytes),
+    /// Blocks of so many events.
+    Joined(Bytes, usize),
     /// Records, and the cursor behind them, whose epoch is theirs; and what counts of them until it is
     /// dropped.
     Frames(Vec<Frame>, Position, Option<Arc<Out>>),
@@ -43,6 +43,14 @@ pub(in crate::subscription) enum Step {
 }
 
 impl Step {
+    /// The gap that it tells of.
+    pub(in crate::subscription) fn gap(&self) -> Option<GapReason> {
+        match self {
+            Self::Gap(gap, _) => Some(gap.reason()),
+            _ => None,
+        }
+    }
+
     /// What counts of it until it is dropped.
     pub(in crate::subscription) fn out(&self) -> Option<Arc<Out>> {
         match self {

@@ -1,10 +1,10 @@
-//! Live metrics under actix-web: `cargo run -p metrics --bin metrics-actix`, then open
+//! Live metrics under actix-web: `cargo run -p metrics-example --bin metrics-actix`, then open
 //! <http://127.0.0.1:3000>.
 //!
 //! `PORT`, `METRICS_INTERVAL_MS`, `METRICS_TOKEN` and `METRICS_OTHER_TOKEN` change what it does; see
-//! `Settings`. The same service under axum is `cargo run -p metrics`.
+//! `Settings`. The same service under axum is `cargo run -p metrics-example`.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, future::ready, process::ExitCode, time::Duration};
 
 use actix_web::{
     App, HttpResponse, HttpServer, Route,
@@ -15,7 +15,7 @@ use actix_web::{
     web,
 };
 use metrics::{
-    ASSETS, Asset, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
+    ASSETS, Asset, Figures, Requests, Sampler, Settings, TOPIC, cannot_listen, exit, log_to_stderr,
     shutdown_signal,
 };
 use tokio::time::{sleep, timeout};
@@ -31,6 +31,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let settings = Settings::from_env()?;
     let stop = shutdown_signal()?;
 
+    let figures = Figures::record()?;
     let hub = Hub::new();
     let requests = Requests::default();
     let stopping = CancellationToken::new();
@@ -38,7 +39,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let server = {
         let policy = settings.access.layer().drain(&drain);
         let (hub, requests) = (hub.clone(), requests.clone());
-        HttpServer::new(move || app(hub.clone(), requests.clone(), policy.clone()))
+        HttpServer::new(move || {
+            app(
+                hub.clone(),
+                requests.clone(),
+                policy.clone(),
+                figures.clone(),
+            )
+        })
     };
     let server = server
         .on_connect(tune_actix_socket)
@@ -74,6 +82,7 @@ fn app(
     hub: Hub,
     requests: Requests,
     policy: SseLayer,
+    figures: Figures,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -90,7 +99,8 @@ fn app(
             web::resource("/api/metrics/stream")
                 .wrap(policy)
                 .route(get().to(stream)),
-        );
+        )
+        .route("/metrics", get().to(move || ready(text(&figures))));
     for asset in &ASSETS {
         app = app.route(asset.path, get().to(|| async { serve(asset) }));
     }
@@ -99,6 +109,12 @@ fn app(
 
 async fn stream(hub: web::Data<Hub>, last: LastEventId) -> Sse<Subscription> {
     Sse::new(hub.subscribe(TOPIC, last).start(Start::Newest(1)))
+}
+
+fn text(figures: &Figures) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(Figures::CONTENT_TYPE)
+        .body(figures.text())
 }
 
 fn serve(asset: &'static Asset) -> HttpResponse {

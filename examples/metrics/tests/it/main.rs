@@ -6,6 +6,7 @@ mod access;
 mod browser;
 mod client;
 mod dashboard;
+mod figures;
 mod page;
 mod process;
 mod service;
@@ -40,6 +41,8 @@ under_both! {
     page:
         page_and_all_it_names_is_served,
         head_is_answered_like_get;
+    figures:
+        figures_of_the_stream_are_served;
     process:
         unusable_settings_are_one_clear_line,
         signal_ends_it_and_its_clients_are_told;
