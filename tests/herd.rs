@@ -127,8 +127,9 @@ async fn a_herd_that_catches_up_stays_within_its_memory() {
         "{clients} clients took {} MiB; the slowest live event took {busy:?}, and {quiet:?} before",
         grown / MIB
     );
-    // For each connection there is what hyper has, and the copy of its first event.
-    let bound = 2 * budget + clients * 64 * KIB;
+    // On a machine that is busy with other things nobody takes what it gets within a second, and then
+    // there is what hyper holds for each connection. That is rare, and most of the bound.
+    let bound = 2 * budget + clients * 512 * KIB;
     assert!(grown < bound, "{grown} bytes of {bound}");
     server.abort();
 }
