@@ -1,6 +1,7 @@
 //! A server that stops.
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +13,7 @@ use futures_util::{FutureExt, StreamExt, future::join_all, stream};
 use http::Request;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower_sse::{Drain, Event, Hub, Sse, SseLayer, Start};
+use tower_sse::{Drain, Event, Hub, Sse, SseLayer, Start, store::MemoryStore};
 
 use super::{Alive, SECOND, bye, read};
 use crate::{
@@ -204,9 +205,15 @@ async fn nothing_is_lost_across_a_drain() {
         Some(_) => 5_000,
         None => 200,
     };
+    // As many deliveries a second, whatever the number.
+    let pause = Duration::from_millis(clients / 40);
+    let clients = usize::try_from(clients).unwrap();
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let time = 2 * SECOND;
     for kind in [Kind::Axum, Kind::Actix] {
-        let hub = Hub::new();
+        // Nothing is evicted before it is read.
+        let store = MemoryStore::new().max_events(NonZeroUsize::new(100_000).unwrap());
+        let hub = Hub::with_store(store.max_bytes(NonZeroUsize::new(1 << 26).unwrap()));
         let topic = hub.topic::<u64>("numbers").unwrap();
         topic.publish(&0).await.unwrap();
         let site = |stop: &CancellationToken| {
@@ -225,7 +232,7 @@ async fn nothing_is_lost_across_a_drain() {
         let publisher = tokio::spawn(async move {
             for number in 1.. {
                 topic.publish(&number).await.unwrap();
-                sleep(Duration::from_millis(5)).await;
+                sleep(pause).await;
             }
         });
         let begun = Arc::new(tokio::sync::Semaphore::new(0));
@@ -242,6 +249,7 @@ async fn nothing_is_lost_across_a_drain() {
                 let mut events = response.parsed().events;
                 assert_eq!(bye(&events), "draining");
                 let last = events.pop().unwrap().2;
+                drop(response);
                 let again = client::Request::get("/").header("last-event-id", last);
                 let mut response = new.await.send(again).await;
                 events.extend(response.events(20).await);
