@@ -192,6 +192,8 @@ macro_rules! actix_server {
     ($site:expr, $listen:ident, $listener:expr, $($layer:literal)*) => {{
         let (site, listener) = ($site.clone(), $listener.into_std().unwrap());
         let server = HttpServer::new(move || actix_app!(site, $($layer)*));
+        // Thousands of clients of a busy machine may be slow to ask.
+        let server = server.client_request_timeout(std::time::Duration::ZERO);
         let server = server.workers(1).disable_signals();
         server.$listen(listener).unwrap().run()
     }};

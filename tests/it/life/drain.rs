@@ -252,6 +252,7 @@ async fn nothing_is_lost_across_a_drain() {
                 drop(response);
                 let again = client::Request::get("/").header("last-event-id", last);
                 let mut response = new.await.send(again).await;
+                assert_eq!(response.status, 200, "{:?}", response.headers);
                 events.extend(response.events(20).await);
                 let numbers: Vec<u64> = events
                     .iter()
