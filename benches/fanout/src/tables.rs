@@ -6,6 +6,7 @@ mod idle;
 mod layer;
 mod max;
 mod replay;
+mod slow;
 mod steady;
 
 use std::io;
@@ -30,6 +31,8 @@ pub(crate) enum Table {
     Growth,
     /// 100,000 retained events for one client, beside live ones.
     Replay,
+    /// Clients that hardly read, beside live ones.
+    Slow,
 }
 
 impl Table {
@@ -46,6 +49,7 @@ impl Table {
                 growth::history(bench)?,
             ],
             Self::Replay => vec![replay::measure(bench)?],
+            Self::Slow => vec![slow::measure(bench)?],
         })
     }
 }
