@@ -1,34 +1,26 @@
 //! One open stream, to its body and to whoever may end it.
 
+mod state;
+
 use std::{
-    fmt, mem,
-    num::NonZeroU32,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    BoxError, Source, StreamFailed,
+    Source, StreamFailed,
     attended::Attended,
-    decorate::decorate,
-    end::{End, EndReason, Ends},
-    flush::Flush,
-    over::Over,
-    pace::Pace,
-    terms::{Companion, Companions, Terms},
-    watched::Watched,
+    end::{End, Ends},
+    terms::Terms,
 };
-use crate::{
-    event::{HEARTBEAT, bye},
-    wire::COMMENT_LINE,
-};
+use state::State;
 
 /// One open stream.
 ///
@@ -44,56 +36,12 @@ pub(super) struct Line<S> {
     has_ended: AtomicBool,
 }
 
-/// Is small: there is one for each client.
-struct State<S> {
-    source: Option<S>,
-    phase: Phase,
-    pace: Pace,
-    /// Is sent with the first event. In milliseconds, with a niche.
-    retry: Option<NonZeroU32>,
-    /// Whether the bytes are no text to add to.
-    opaque: bool,
-    heartbeat_event: bool,
-    /// Why the stream is over.
-    over: Option<EndReason>,
-    /// Whether somebody is still to be told of that.
-    untold: bool,
-    /// Who polls the body, while the server waits for us.
-    task: Option<Waker>,
-    /// Boxed, since most streams have none.
-    companions: Option<Box<Companions>>,
-    watched: Watched,
-}
-
-enum Phase {
-    Opening,
-    Open,
-    /// The stream is over; this is the last of its bytes.
-    Parting(Box<Bytes>),
-    /// The stream is over, for it has failed; what came before is on its way.
-    Failing(Box<Flush>),
-    Ended,
-}
-
 pub(super) type Polled = Poll<Option<Result<Bytes, StreamFailed>>>;
 
 impl<S: Source + Send + 'static> Line<S> {
     pub(super) fn new(source: S) -> Arc<Self> {
-        let state = State {
-            source: Some(source),
-            phase: Phase::Opening,
-            pace: Pace::new(),
-            retry: None,
-            opaque: false,
-            heartbeat_event: false,
-            over: None,
-            untold: false,
-            task: None,
-            companions: None,
-            watched: Watched::default(),
-        };
         Arc::new(Self {
-            state: Attended::new(state),
+            state: Attended::new(State::new(source)),
             ends: Ends::default(),
             joined: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
@@ -152,7 +100,7 @@ impl<S: Source + Send + 'static> Control for Line<S> {
     fn poll(self: Arc<Self>, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
         self.with(|state| {
             let polled = state.poll(&self, cx, write_buffer);
-            state.count(&polled);
+            self.has_ended.store(state.has_ended(), Ordering::Relaxed);
             polled
         })
     }
@@ -167,10 +115,7 @@ impl<S: Source + Send + 'static> Control for Line<S> {
 
     fn leave(&self) {
         let leave = |state: &mut State<S>| {
-            state.over(&self.ends, EndReason::Disconnected);
-            state.pace.stop();
-            state.phase = Phase::Ended;
-            state.task = None;
+            state.leave(&self.ends);
             state.take_over()
         };
         let over = self.state.with(leave, |_| || ());
@@ -180,25 +125,10 @@ impl<S: Source + Send + 'static> Control for Line<S> {
     }
 
     fn join(self: Arc<Self>, terms: Terms) {
-        let Terms {
-            decoration,
-            companions,
-            watch,
-        } = terms;
         self.ends.attend(|| self.waker());
+        let is_first = !self.joined.swap(true, Ordering::Relaxed);
         self.with(|state| {
-            if !self.joined.swap(true, Ordering::Relaxed) {
-                state.heartbeat_event = decoration.heartbeat_event;
-                state.retry = decoration.retry.map(retry_millis);
-                state.opaque = decoration.opaque;
-                state.pace.set(decoration.heartbeat, decoration.write_stall);
-            }
-            if !companions.is_empty() {
-                state.companions.get_or_insert_default().extend(companions);
-            }
-            state.watched.join(watch);
-            // It may be over before a layer further out has seen it.
-            state.untold |= state.over.is_some();
+            state.join(terms, is_first);
             // Now, since a server may never ask for the body of a client that takes nothing.
             state.keep(&self);
         });
@@ -210,284 +140,6 @@ impl<S: Source + Send + 'static> Control for Line<S> {
             self.wake();
         }
     }
-}
-
-impl<S: Source + Send + 'static> State<S> {
-    fn poll(&mut self, line: &Arc<Line<S>>, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
-        loop {
-            if self.source.is_some() {
-                self.look_for_end(line, cx);
-            }
-            match &mut self.phase {
-                Phase::Opening => {
-                    self.phase = Phase::Open;
-                    line.ends.attend(|| line.waker());
-                    if !self.opaque {
-                        return self.hand(line, Bytes::from_static(COMMENT_LINE));
-                    }
-                }
-                Phase::Open => match self.poll_source(cx) {
-                    Poll::Ready(Some(Ok(bytes))) => {
-                        let bytes = self.decorated(bytes);
-                        if !bytes.is_empty() {
-                            return self.hand(line, bytes);
-                        }
-                    }
-                    Poll::Ready(Some(Err(error))) => {
-                        self.watched.fail(&*error);
-                        self.over(&line.ends, EndReason::Failed);
-                        self.phase = Phase::Failing(Box::new(Flush::Begin));
-                    }
-                    Poll::Ready(None) => {
-                        self.over(&line.ends, EndReason::Complete);
-                        self.phase = Phase::Ended;
-                    }
-                    Poll::Pending if self.beats() => {
-                        let heartbeat = self.heartbeat();
-                        return self.hand(line, heartbeat);
-                    }
-                    Poll::Pending => {
-                        self.wait(cx);
-                        self.keep(line);
-                        return Poll::Pending;
-                    }
-                },
-                Phase::Parting(bytes) => {
-                    let bytes = mem::take(&mut **bytes);
-                    self.phase = Phase::Ended;
-                    if !bytes.is_empty() {
-                        return Poll::Ready(Some(Ok(bytes)));
-                    }
-                }
-                Phase::Failing(flush) => match flush.poll(cx, write_buffer) {
-                    Poll::Ready(Some(bytes)) => return self.hand(line, bytes),
-                    // It waits for the client to take what was handed out, but not for ever.
-                    Poll::Pending if !self.pace.is_stalled() => {
-                        self.wait(cx);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(None) | Poll::Pending => {
-                        self.phase = Phase::Ended;
-                        self.pace.stop();
-                        return Poll::Ready(Some(Err(StreamFailed)));
-                    }
-                },
-                Phase::Ended => {
-                    self.pace.stop();
-                    return Poll::Ready(None);
-                }
-            }
-        }
-    }
-
-    /// Answers a call of the clock. Returns what is left to do without the lock.
-    fn answer(&mut self, line: &Arc<Line<S>>) -> impl FnOnce() + use<S> {
-        let task = self.called(line);
-        let over = self.take_over();
-        move || {
-            if let Some(task) = task {
-                task.wake();
-            }
-            if let Some(over) = over {
-                over.tell();
-            }
-        }
-    }
-
-    /// Returns whom to wake.
-    fn called(&mut self, line: &Arc<Line<S>>) -> Option<Waker> {
-        if self
-            .source
-            .as_ref()
-            .is_some_and(|source| !source.is_at_home())
-        {
-            // What may not leave its thread is dropped there.
-            return self.task.take();
-        }
-        if self.source.is_some() {
-            let stalled = || self.pace.is_stalled().then_some((EndReason::Stalled, None));
-            if let Some((reason, retry)) = self.due_end(line).or_else(stalled) {
-                self.part(line, reason, retry);
-                return self.task.take();
-            }
-        }
-        self.watched.tell_counts();
-        let now = Instant::now();
-        if let Some(due) = self.dues().filter(|due| *due > now).min() {
-            self.pace.keep_on(due, || line.waker());
-        }
-        // Where no clock is left, who polls finds another.
-        let is_due = self.dues().any(|due| due <= now || !self.pace.is_kept(due));
-        is_due.then(|| self.task.take()).flatten()
-    }
-
-    fn companions(&self) -> impl Iterator<Item = &dyn Companion> {
-        let all = self.companions.iter().flat_map(|all| all.iter());
-        all.map(|one| &**one)
-    }
-
-    /// When there is something to do.
-    fn dues(&self) -> impl Iterator<Item = Instant> {
-        let companions = self.companions().filter_map(|one| one.due());
-        let pace = match self.phase {
-            Phase::Opening | Phase::Open | Phase::Failing(_) => self.pace.due(),
-            Phase::Parting(_) | Phase::Ended => None,
-        };
-        companions.chain(pace)
-    }
-
-    /// Sees to it that the clock calls when there is something to do next.
-    fn keep(&mut self, line: &Arc<Line<S>>) {
-        if let Some(due) = self.dues().min() {
-            self.pace.keep(due, || line.waker());
-        }
-    }
-
-    /// The stream is over: its source is dropped, and all else but its last bytes is ready to be given
-    /// back.
-    fn over(&mut self, ends: &Ends, reason: EndReason) {
-        if let Some(source) = self.source.take() {
-            self.watched.drop(source);
-            self.over = Some(reason);
-            self.untold = true;
-            ends.close();
-        }
-    }
-
-    fn take_over(&mut self) -> Option<Over> {
-        let reason = self.over.filter(|_| mem::take(&mut self.untold))?;
-        Some(Over {
-            reason,
-            companions: self.companions.take(),
-            watched: self.watched.take(),
-        })
-    }
-
-    /// Counts what the stream has sent before it was over.
-    fn count(&mut self, polled: &Polled) {
-        if let (Some(_), Poll::Ready(Some(Ok(bytes)))) = (&self.source, polled) {
-            self.watched.hand(bytes.len());
-        }
-    }
-
-    /// Ends a stream that would go on.
-    fn part(&mut self, line: &Arc<Line<S>>, reason: EndReason, retry: Option<Duration>) {
-        let Some(source) = &mut self.source else {
-            return;
-        };
-        let id = source.last_id();
-        let scanner = source.scanner();
-        // What is cut off within an event must not get its end from us.
-        let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());
-        let bye = reason.bye().filter(|_| speaks).map(|reason| {
-            let own = self.retry.take().map(retry_time);
-            let bye = match retry.or(own) {
-                Some(retry) => bye(reason).retry(retry),
-                None => bye(reason),
-            };
-            match id {
-                Some(id) => bye.id_text(id),
-                None => bye,
-            }
-        });
-        self.phase = Phase::Parting(Box::new(bye.map_or_else(Bytes::new, |bye| bye.encode())));
-        self.pace.stop();
-        self.over(&line.ends, reason);
-    }
-
-    /// The end that the stream has come to, if it has.
-    fn due_end(&self, line: &Arc<Line<S>>) -> Option<(EndReason, Option<Duration>)> {
-        if let Some(end) = line.ends.due() {
-            return Some((end.reason, end.retry));
-        }
-        let ends = self.companions().filter_map(|one| one.end());
-        let (at, reason) = ends.min_by_key(|(at, _)| *at)?;
-        (at <= Instant::now()).then_some((reason, None))
-    }
-
-    fn look_for_end(&mut self, line: &Arc<Line<S>>, cx: &mut Context<'_>) {
-        line.ends.attend_if_any(|| line.waker());
-        if let Some((reason, retry)) = self.due_end(line) {
-            return self.part(line, reason, retry);
-        }
-        let mut companions = self.companions.iter_mut().flat_map(|all| all.iter_mut());
-        let end = companions.find_map(|one| match one.poll_end(cx) {
-            Poll::Ready(reason) => Some(reason),
-            Poll::Pending => None,
-        });
-        if let Some(reason) = end {
-            self.part(line, reason, None);
-        }
-    }
-
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        match &mut self.source {
-            Some(source) => self.watched.poll(source, cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn decorated(&mut self, bytes: Bytes) -> Bytes {
-        if self.opaque {
-            return bytes;
-        }
-        let scanner = self.source.as_mut().and_then(S::scanner);
-        let is_foreign = scanner.is_some();
-        let mut retry = self.retry.map(retry_time);
-        let bytes = decorate(bytes, scanner, &mut retry);
-        self.retry = self.retry.filter(|_| retry.is_some());
-        if is_foreign {
-            self.watched.pass_on(&bytes);
-        }
-        bytes
-    }
-
-    fn hand(&mut self, line: &Arc<Line<S>>, bytes: Bytes) -> Polled {
-        self.pace.hand();
-        self.keep(line);
-        Poll::Ready(Some(Ok(bytes)))
-    }
-
-    /// The server waits for us.
-    fn wait(&mut self, cx: &Context<'_>) {
-        match &mut self.task {
-            Some(task) => task.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-    }
-
-    /// Whether a heartbeat is to be sent now.
-    fn beats(&mut self) -> bool {
-        self.pace.wait();
-        if !self.pace.is_silent() {
-            return false;
-        }
-        // Where a line of theirs was begun, silence begins anew.
-        self.pace.hand();
-        self.pace.wait();
-        let scanner = self.source.as_mut().and_then(S::scanner);
-        scanner.is_none_or(|scanner| scanner.at_line_start())
-    }
-
-    /// What is sent where a line starts.
-    fn heartbeat(&mut self) -> Bytes {
-        self.watched.beat();
-        let scanner = self.source.as_mut().and_then(S::scanner);
-        // Within an event of theirs, ours would be the end of it.
-        let is_event =
-            self.heartbeat_event && scanner.is_none_or(|scanner| scanner.is_between_events());
-        Bytes::from_static(if is_event { HEARTBEAT } else { COMMENT_LINE })
-    }
-}
-
-/// At least one: clients would come back without a pause.
-fn retry_millis(time: Duration) -> NonZeroU32 {
-    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
-}
-
-fn retry_time(millis: NonZeroU32) -> Duration {
-    Duration::from_millis(millis.get().into())
 }
 
 impl<S> fmt::Debug for Line<S> {
