@@ -146,8 +146,11 @@ impl Hub {
     /// is larger, and counts twice that while it is under way.
     ///
     /// What its client has not taken within a second does not count any more, so that a client that
-    /// takes nothing holds up no others: beside the budget there is what the server holds of it (hyper
-    /// about 450 KiB, over HTTP/1). It holds for all clones, for reads that begin from now on.
+    /// takes nothing holds up no others. Where that happens to many at once, each client reads its next
+    /// page when the server has written the last: beside the budget there is a page for each client, of
+    /// each of its topics. Only what keeps a page for 30 seconds may have more, up to what its server
+    /// holds for a connection (hyper about 450 KiB, over HTTP/1). It holds for all clones, for reads that
+    /// begin from now on.
     #[must_use]
     pub fn replay_budget(self, reads: NonZeroUsize, bytes: NonZeroUsize) -> Self {
         self.feeds.set_replay_budget(reads, bytes);

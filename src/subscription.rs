@@ -22,6 +22,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use futures_core::Stream;
 use smol_str::SmolStr;
 
@@ -32,6 +33,7 @@ use crate::{
     store::Position,
     sync::Arc,
     topic_name::TopicName,
+    wire::COMMENT_LINE,
 };
 use budget::{Out, piece};
 pub(crate) use feeds::Feeds;
@@ -232,6 +234,7 @@ impl Subscription {
             let gap = step.gap();
             let (bytes, events) = match (step, &mut self.following) {
                 (Step::Joined(blocks, events), _) => (blocks, events),
+                (Step::Line, _) => (Bytes::from_static(COMMENT_LINE), 0),
                 (Step::Frames(frames, to, out), Following::Several(several)) if joined => {
                     let events = frames.iter().filter(|frame| frame.is_event()).count();
                     (piece(several.blocks(topic, &frames, to), out), events)
@@ -295,6 +298,7 @@ impl Subscription {
         };
         let name = name.clone();
         match step {
+            Step::Line => {}
             Step::Joined(..) => debug_assert!(false, "blocks are not asked for here"),
             Step::Open(at) => {
                 self.sent();

@@ -1,17 +1,24 @@
 //! How much those who catch up may read at once.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    num::NonZeroUsize,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 use super::reader::PAGE_BYTES;
 use crate::{
     meter,
-    sync::{Arc, Mutex, MutexGuard, lock},
+    sync::{Arc, Mutex, MutexGuard, Weak, lock},
 };
 
 /// What counts for a read that is under way: a page of events that are not much smaller than what is
@@ -22,6 +29,9 @@ const RESERVE: usize = 2 * PAGE_BYTES.get();
 /// others.
 const STALE: Duration = Duration::from_secs(1);
 
+/// Who keeps what it was given for longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The reads of all followers of a hub, and the bytes that they have brought and that servers have not
 /// written yet.
 ///
@@ -29,6 +39,20 @@ const STALE: Duration = Duration::from_secs(1);
 /// asked for. Nobody has one for good: a read has its time, and runs whether its client is polled or
 /// not; and what it brought counts only so long. No timer is set for that: whoever is next, and has to
 /// wait for room, looks at what has been out for the longest.
+///
+/// # Where all are slow
+///
+/// Then nothing counts for long. So a follower whose last piece is not written asks for no turn while
+/// all that is out, whether it counts or not, leaves no room ([`Given`]). From the moment on from which
+/// there is none, each follower brings one page more at most, until what it brought before is dropped:
+/// **what is out is at most the budget, and a page for each follower.** Servers that write what they are
+/// given, as hyper does, drop it in the end, and those that copy it, as actix does, drop it at once.
+///
+/// It cannot hang. The drop of a piece wakes the follower that waits for it. What compresses may keep
+/// the last buffer until it has the next, so it is given an empty comment first. What keeps all, as
+/// whoever collects a body does, waits for nothing while there is room, and then until its oldest piece
+/// is `PATIENCE` old, once: from there on it has what it asks for. A client that takes nothing for so
+/// long is no different, and bounded by what its server holds.
 pub(super) struct Budget {
     reads: std::sync::Arc<Semaphore>,
     /// The one turn of waiting for room.
@@ -41,13 +65,25 @@ pub(super) struct Budget {
 #[derive(Default)]
 struct Ledger {
     reads: usize,
-    /// What counts of that which is out, the oldest first.
+    /// What is out, the oldest first.
     out: BTreeMap<u64, Counted>,
     out_bytes: usize,
+    /// The most that was ever out.
+    most_bytes: usize,
+    /// What does not count any more is what comes before this.
+    fresh: u64,
+    fresh_bytes: usize,
     last: u64,
     /// When the store answered last.
     answered: Option<Instant>,
     waits: Waits,
+}
+
+impl Ledger {
+    fn add(&mut self, bytes: usize) {
+        self.out_bytes += bytes;
+        self.most_bytes = self.most_bytes.max(self.out_bytes);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -58,9 +94,9 @@ struct Counted {
 
 /// How often, and for how long in all, somebody waited for a turn.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Waits {
-    pub(super) times: u64,
-    pub(super) time: Duration,
+struct Waits {
+    times: u64,
+    time: Duration,
 }
 
 impl Budget {
@@ -75,8 +111,11 @@ impl Budget {
         })
     }
 
-    pub(super) fn waits(&self) -> Waits {
-        lock(&self.ledger).waits
+    /// Whether all that is out leaves no room for a page, whether it counts or not.
+    fn is_full(&self) -> bool {
+        let ledger = lock(&self.ledger);
+        let used = ledger.reads * RESERVE + ledger.out_bytes;
+        used.saturating_add(RESERVE) > self.max_bytes
     }
 
     /// Whether whoever comes now has to wait.
@@ -144,19 +183,20 @@ impl Budget {
         let ledger = &mut *lock(&self.ledger);
         let now = Instant::now();
         loop {
-            let used = ledger.reads * RESERVE + ledger.out_bytes;
+            let used = ledger.reads * RESERVE + ledger.fresh_bytes;
             if used == 0 || used.saturating_add(RESERVE) <= self.max_bytes {
                 ledger.reads += 1;
                 return Ok(());
             }
-            let Some(oldest) = ledger.out.first_entry() else {
+            let Some((number, oldest)) = ledger.out.range(ledger.fresh..).next() else {
                 return Err(None);
             };
-            let stale = oldest.get().since + STALE;
+            let stale = oldest.since + STALE;
             if stale > now {
                 return Err(Some(stale));
             }
-            ledger.out_bytes -= oldest.remove().bytes;
+            ledger.fresh = number + 1;
+            ledger.fresh_bytes -= oldest.bytes;
         }
     }
 
@@ -183,10 +223,13 @@ impl Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waits = self.waits();
+        let Ledger {
+            waits, most_bytes, ..
+        } = *lock(&self.ledger);
         f.debug_struct("Budget")
             .field("waited", &waits.times)
             .field("waited_for", &waits.time)
+            .field("most_bytes", &most_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -209,11 +252,13 @@ impl Turn {
         ledger.last += 1;
         let number = ledger.last;
         ledger.out.insert(number, Counted { since: now, bytes });
-        ledger.out_bytes += bytes;
+        ledger.fresh_bytes += bytes;
+        ledger.add(bytes);
         drop(ledger);
         Some(Arc::new(Out {
             budget: Arc::clone(&self.budget),
             number,
+            waker: Mutex::default(),
         }))
     }
 }
@@ -229,6 +274,8 @@ impl Drop for Turn {
 pub(super) struct Out {
     budget: Arc<Budget>,
     number: u64,
+    /// Of the follower that waits for the drop.
+    waker: Mutex<Option<Waker>>,
 }
 
 impl Out {
@@ -244,7 +291,10 @@ impl Out {
         if let Some(counted) = ledger.out.get_mut(&self.number) {
             let more = bytes.saturating_sub(counted.bytes);
             counted.bytes += more;
-            ledger.out_bytes += more;
+            ledger.add(more);
+            if self.number >= ledger.fresh {
+                ledger.fresh_bytes += more;
+            }
         }
     }
 }
@@ -254,8 +304,55 @@ impl Drop for Out {
         self.budget.change(|mut ledger| {
             if let Some(counted) = ledger.out.remove(&self.number) {
                 ledger.out_bytes -= counted.bytes;
+                if self.number >= ledger.fresh {
+                    ledger.fresh_bytes -= counted.bytes;
+                }
             }
         });
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The oldest that a follower has given out since it began to catch up, or since the last was dropped.
+#[derive(Debug)]
+pub(super) struct Given {
+    out: Weak<Out>,
+    until: Instant,
+}
+
+impl Given {
+    pub(super) fn new(out: &Arc<Out>) -> Self {
+        Self {
+            out: Arc::downgrade(out),
+            until: Instant::now() + PATIENCE,
+        }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.out.upgrade().is_some()
+    }
+
+    /// Whether it is to be waited for.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        let out = self.out.upgrade();
+        out.is_some_and(|out| out.budget.is_full()) && Instant::now() < self.until
+    }
+
+    /// Until it is not waited for any more.
+    pub(super) fn patience(&self) -> Pin<Box<Sleep>> {
+        Box::pin(sleep_until(self.until))
+    }
+
+    pub(super) fn poll_dropped(&self, cx: &Context<'_>) -> Poll<()> {
+        let Some(out) = self.out.upgrade() else {
+            return Poll::Ready(());
+        };
+        *lock(&out.waker) = Some(cx.waker().clone());
+        // Dropping `out` here wakes us, should it be the last reference by now.
+        Poll::Pending
     }
 }
 

@@ -217,10 +217,11 @@ impl Follower {
     /// `Ready(None)` if the state has changed, and there is nothing to deliver or to wait for.
     fn poll_turn(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
         match self.catching_up.as_deref_mut().map(|now| &mut now.step) {
-            None => match self.cursor {
+            None | Some(Catching::Between) => match self.cursor {
                 None => self.poll_tail(cx),
                 Some(cursor) => self.poll_window(cx, cursor, joined),
             },
+            Some(Catching::Waiting(..)) => self.poll_waiting(cx),
             Some(Catching::Reading(reading)) => {
                 let (from, answer) = ready!(reading.poll(cx));
                 let Some(answer) = answer else {
@@ -271,10 +272,12 @@ impl Follower {
         let joined = joined && self.first.is_none();
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
             Polled::Joined(blocks, events, to) => {
+                self.catching_up = None;
                 self.moved(to, events > 0);
                 Poll::Ready((events > 0).then_some(Step::Joined(blocks, events)))
             }
             Polled::Frames(mut frames, to) => {
+                self.catching_up = None;
                 let hidden = self.hidden(frames.iter().map(|frame| frame.appended_at));
                 frames.drain(..hidden);
                 self.moved(to, frames.iter().any(Frame::is_event));
@@ -293,6 +296,7 @@ impl Follower {
                 self.ask(cursor)
             }
             polled @ (Polled::AtEnd { unavailable, .. } | Polled::NotYet { unavailable }) => {
+                self.catching_up = None;
                 self.live |= self.at_head || matches!(polled, Polled::AtEnd { .. });
                 if self.live {
                     self.resume.get_or_insert(ResumeOutcome::Resumed);

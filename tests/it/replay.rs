@@ -1,6 +1,7 @@
 //! Many clients that catch up at once: what they may read, and who is not held up by them.
 
 use std::{
+    collections::VecDeque,
     num::NonZeroUsize,
     pin::Pin,
     sync::{
@@ -10,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower_sse::{
     Hub, LastEventId, Sse, SseBody, Start, Subscription, TopicName,
     store::{
@@ -118,13 +120,25 @@ pub(crate) fn replay(hub: &Hub) -> Subscription {
     subscription.start(Start::All)
 }
 
+type Kind = fn(&Hub, u32) -> Subscription;
+
+const KINDS: [Kind; 3] = [
+    |hub, _| replay(hub),
+    |hub, _| replay(hub).filter(|_| true),
+    |hub, client| {
+        let other = TopicName::new(format!("other-{client}")).unwrap();
+        let several = hub.subscribe_many([HISTORY, other], LastEventId::Absent);
+        several.unwrap().start(Start::All)
+    },
+];
+
 type Body = Pin<Box<SseBody>>;
 
 fn body(subscription: Subscription) -> Body {
     Box::pin(Sse::new(subscription).into_http_response().into_body())
 }
 
-async fn piece(body: &mut Body) -> bytes::Bytes {
+async fn piece(body: &mut Body) -> Bytes {
     body.frame().await.unwrap().unwrap().into_data().unwrap()
 }
 
@@ -165,15 +179,7 @@ async fn reads_and_bytes_stay_within_the_budget() {
 #[tokio::test(start_paused = true)]
 async fn filtered_events_and_those_of_several_topics_are_in_the_budget() {
     const BYTES: usize = 512 * 1024;
-    let filtered = |hub: &Hub, _| replay(hub).filter(|_| true);
-    let several = |hub: &Hub, client: u32| {
-        let other = TopicName::new(format!("other-{client}")).unwrap();
-        let last = LastEventId::Absent;
-        let several = hub.subscribe_many([HISTORY, other], last).unwrap();
-        several.start(Start::All)
-    };
-    let kinds: [fn(&Hub, u32) -> Subscription; 2] = [filtered, several];
-    for subscribe in kinds {
+    for subscribe in &KINDS[1..] {
         let store = LateStore::new(5 * MILLI, 40).await;
         let hub = hub(&store, 3, BYTES);
         let out = Arc::<Gauge>::default();
@@ -210,6 +216,119 @@ async fn clients_that_take_nothing_hold_up_nobody() {
     timeout(600 * SECOND, one).await.unwrap();
     assert!(begun.elapsed() < 30 * SECOND, "{:?}", begun.elapsed());
     drop((stalled, pieces));
+}
+
+/// Takes pieces as a server does that writes each for so long, and asks for more while it has room.
+async fn serve(mut body: Body, count: usize, each: Duration, out: Arc<Gauge>) -> usize {
+    let mut taken = 0;
+    let mut largest = 0;
+    let mut buffer = VecDeque::<(Instant, Held, Bytes)>::new();
+    while taken < count {
+        tokio::select! {
+            piece = piece(&mut body), if buffer.len() < 8 => {
+                taken += events(&piece);
+                largest = piece.len().max(largest);
+                let until = buffer.back().map_or(Instant::now(), |(until, ..)| *until) + each;
+                let held = out.add(piece.len());
+                buffer.push_back((until, held, piece));
+            }
+            () = sleep_until(buffer.front().map_or(Instant::now(), |(until, ..)| *until)),
+                if !buffer.is_empty() => drop(buffer.pop_front()),
+        }
+    }
+    assert_eq!(taken, count);
+    largest
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_are_slow_each_has_one_piece_beside_the_budget() {
+    const BYTES: usize = 512 * 1024;
+    const CLIENTS: u32 = 40;
+    for subscribe in KINDS {
+        let store = LateStore::new(5 * MILLI, 60).await;
+        let hub = hub(&store, 3, BYTES);
+        let out = Arc::<Gauge>::default();
+        let clients = (0..CLIENTS).map(|client| {
+            let body = body(subscribe(&hub, client));
+            serve(body, 60, 5 * SECOND, Arc::clone(&out))
+        });
+        let largest = timeout(3600 * SECOND, join_all(clients)).await.unwrap();
+        let largest = largest.into_iter().max().unwrap();
+        let bound = BYTES + largest * CLIENTS as usize;
+        assert!(
+            out.most() <= bound && out.most() > BYTES,
+            "{} bytes of {bound}",
+            out.most()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_keeps_all_pieces_gets_everything() {
+    for (subscribe, bytes, limit) in KINDS
+        .into_iter()
+        .flat_map(|kind| [(kind, 128 * 1024, 40 * SECOND), (kind, 1 << 20, SECOND)])
+    {
+        let store = LateStore::new(5 * MILLI, 60).await;
+        let hub = hub(&store, 3, bytes);
+        let begun = Instant::now();
+        let mut body = body(subscribe(&hub, 0));
+        let mut pieces = Vec::new();
+        while pieces
+            .iter()
+            .map(|piece: &Bytes| events(piece))
+            .sum::<usize>()
+            < 60
+        {
+            let piece = timeout(600 * SECOND, piece(&mut body)).await.unwrap();
+            pieces.push(piece);
+        }
+        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_keeps_the_last_piece_until_the_next_waits_for_nothing() {
+    for subscribe in KINDS {
+        let store = LateStore::new(5 * MILLI, 60).await;
+        // No room for anything else while a piece is out.
+        let hub = hub(&store, 3, 1);
+        let begun = Instant::now();
+        let mut body = body(subscribe(&hub, 0));
+        let mut last = piece(&mut body).await;
+        let mut taken = events(&last);
+        while taken < 60 {
+            last = timeout(600 * SECOND, piece(&mut body)).await.unwrap();
+            taken += events(&last);
+        }
+        // The positions of several topics are read at once, and one waits until the other is stale.
+        assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
+        drop(last);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_piece_to_be_written_is_woken() {
+    let store = LateStore::new(5 * MILLI, 60).await;
+    let hub = hub(&store, 3, 1);
+    let mut body = body(replay(&hub));
+    let mut pieces = Vec::new();
+    while pieces
+        .iter()
+        .map(|piece: &Bytes| events(piece))
+        .sum::<usize>()
+        < 6
+    {
+        pieces.push(piece(&mut body).await);
+    }
+    assert_eq!(piece(&mut body).await, ":\n");
+    let next = tokio::spawn(async move { piece(&mut body).await });
+    sleep(20 * SECOND).await;
+    assert!(!next.is_finished());
+    let begun = Instant::now();
+    drop(pieces);
+    assert!(events(&next.await.unwrap()) > 0);
+    assert_eq!(begun.elapsed(), 5 * MILLI);
 }
 
 #[tokio::test(start_paused = true)]

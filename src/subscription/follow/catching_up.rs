@@ -16,7 +16,7 @@ use tokio::{task::JoinHandle, time::Sleep};
 use crate::{
     store::{BoxFuture, DynStore, Read, ReadFrom, Record, StoreError},
     subscription::{
-        budget::{Budget, Out},
+        budget::{Budget, Given, Out},
         reader::{Outage, PAGE_BYTES, in_time},
     },
     sync::Arc,
@@ -28,9 +28,14 @@ use crate::{
 pub(super) struct CatchingUp {
     pub(super) step: Catching,
     pub(super) outage: Option<Outage>,
+    pub(super) given: Option<Given>,
 }
 
 pub(super) enum Catching {
+    /// All that was read is delivered, and it is not known yet whether the window has the rest.
+    Between,
+    /// Reads once the client has let go of what it was given; with a clock once it was told to.
+    Waiting(ReadFrom, Option<Pin<Box<Sleep>>>),
     Reading(Reading),
     Paging(Paging),
     Pausing(ReadFrom, Pin<Box<Sleep>>),
@@ -161,6 +166,8 @@ impl Drop for Task {
 impl fmt::Debug for Catching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Between => "Between",
+            Self::Waiting(..) => "Waiting",
             Self::Reading(_) => "Reading",
             Self::Paging(_) => "Paging",
             Self::Pausing(..) => "Pausing",

@@ -1,6 +1,9 @@
 //! What a follower reads from the store.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
 
 use super::{
     Follower, Step,
@@ -10,7 +13,7 @@ use crate::{
     event::{ByeReason, GapReason},
     store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
     subscription::{
-        budget::{Out, piece},
+        budget::{Given, Out, piece},
         frame::{Frame, write_blocks},
         reader::Outage,
     },
@@ -18,7 +21,39 @@ use crate::{
 };
 
 impl Follower {
+    /// Reads, if need be once the client has let go of what it was given.
     pub(super) fn read(&mut self, from: ReadFrom) {
+        let now = self.catching_up.as_deref();
+        let given = now.and_then(|now| now.given.as_ref());
+        if given.is_some_and(Given::is_in_the_way) {
+            self.catch_up(Catching::Waiting(from, None));
+        } else {
+            self.read_now(from);
+        }
+    }
+
+    pub(super) fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        let Some(CatchingUp {
+            step: Catching::Waiting(from, patience),
+            given: Some(given),
+            ..
+        }) = self.catching_up.as_deref_mut()
+        else {
+            return Poll::Ready(None);
+        };
+        let from = *from;
+        let Some(patience) = patience else {
+            *patience = Some(given.patience());
+            return Poll::Ready(Some(Step::Line));
+        };
+        if given.poll_dropped(cx).is_pending() && patience.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.read_now(from);
+        Poll::Ready(None)
+    }
+
+    fn read_now(&mut self, from: ReadFrom) {
         let feeds = self.feeds();
         let source = Source {
             store: Arc::clone(&feeds.store),
@@ -33,7 +68,11 @@ impl Follower {
         match &mut self.catching_up {
             Some(catching_up) => catching_up.step = step,
             none => {
-                *none = Some(Box::new(CatchingUp { step, outage: None }));
+                *none = Some(Box::new(CatchingUp {
+                    step,
+                    outage: None,
+                    given: None,
+                }));
             }
         }
     }
@@ -44,7 +83,7 @@ impl Follower {
             Answer::Failed(error) => return self.fail(from, &error),
             Answer::Starved => return Some(self.end(ByeReason::Unavailable)),
         };
-        self.catching_up = None;
+        self.read_is_done();
         match answer {
             Read::Page(page) => self.take_page(page, out),
             Read::Evicted(evicted) => {
@@ -84,7 +123,20 @@ impl Follower {
             {
                 records.pop_front();
             }
+            let given = out.as_ref().map(Given::new);
             self.catch_up(Catching::Paging(Paging { records, out }));
+            if let Some(now) = self.catching_up.as_deref_mut()
+                && !now.given.as_ref().is_some_and(Given::is_kept)
+            {
+                now.given = given;
+            }
+        }
+    }
+
+    fn read_is_done(&mut self) {
+        if let Some(now) = &mut self.catching_up {
+            now.step = Catching::Between;
+            now.outage = None;
         }
     }
 
@@ -96,7 +148,7 @@ impl Follower {
     pub(super) fn take_records(&mut self, joined: bool) -> Option<Step> {
         let cursor = self.cursor?;
         let Some(next) = self.page()?.records.front() else {
-            self.catching_up = None;
+            self.read_is_done();
             return None;
         };
         let previous = next.previous_offset();

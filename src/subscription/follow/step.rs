@@ -33,6 +33,8 @@ pub(in crate::subscription) enum Resume {
 pub(in crate::subscription) enum Step {
     Open(Position),
     Gap(Gap, Position),
+    /// Nothing that a client sees, for what keeps a buffer until it has the next.
+    Line,
     /// Blocks of so many events.
     Joined(Bytes, usize),
     /// Records, and the cursor behind them, whose epoch is theirs; and what counts of them until it is
