@@ -57,6 +57,11 @@ pub(crate) trait Source {
         None
     }
 
+    /// Why it has ended, once it has.
+    fn end_reason(&self) -> EndReason {
+        EndReason::Complete
+    }
+
     /// Whether this thread may poll and drop it.
     fn is_at_home(&self) -> bool {
         true

@@ -15,8 +15,8 @@ use smol_str::SmolStr;
 use sealed::Piece;
 
 use crate::{
-    connection::{BoxError, Connection, HYPER_BUFFER, Source, StreamFailed, caught},
-    event::{EncodeError, IntoEvent, Sealed as _},
+    connection::{BoxError, Connection, EndReason, HYPER_BUFFER, Source, StreamFailed, caught},
+    event::{ByeReason, EncodeError, IntoEvent, Sealed as _},
     head,
     sent::{Sent, Standing},
     subscription::Subscription,
@@ -207,12 +207,9 @@ pub(crate) struct Polled<S> {
     failure: Option<Box<BoxError>>,
 }
 
-impl<S> Functions<S> {
-    /// In place of those of a stream that has ended, and must not be polled again.
-    const ENDED: Self = Self {
-        poll: |_, _, _| Poll::Ready(None),
-        subscription: |_| None,
-    };
+/// In place of polling a stream that has ended, which must not be polled again.
+fn ended<S>(_: Pin<&mut S>, _: &mut Context<'_>, _: &mut Vec<u8>) -> PolledPiece {
+    Poll::Ready(None)
 }
 
 impl<S> Source for Polled<S> {
@@ -226,11 +223,11 @@ impl<S> Source for Polled<S> {
                 Poll::Ready(Some(Ok(Piece::Written))) => events += 1,
                 Poll::Ready(Some(Ok(Piece::Joined(sent)))) => return Poll::Ready(Some(Ok(sent))),
                 Poll::Ready(Some(Err(error))) => {
-                    self.functions = Functions::ENDED;
+                    self.functions.poll = ended;
                     self.failure = Some(Box::new(error));
                 }
                 Poll::Ready(None) => {
-                    self.functions = Functions::ENDED;
+                    self.functions.poll = ended;
                     break;
                 }
                 Poll::Pending if out.is_empty() => return Poll::Pending,
@@ -253,6 +250,15 @@ impl<S> Source for Polled<S> {
 
     fn standing(&self) -> Option<Standing> {
         (self.functions.subscription)(&self.stream)?.standing()
+    }
+
+    fn end_reason(&self) -> EndReason {
+        let subscription = (self.functions.subscription)(&self.stream);
+        match subscription.and_then(Subscription::farewell) {
+            Some(ByeReason::Lagged) => EndReason::Lagged,
+            Some(ByeReason::Unavailable) => EndReason::Unavailable,
+            _ => EndReason::Complete,
+        }
     }
 }
 

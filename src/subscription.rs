@@ -27,7 +27,7 @@ use futures_core::Stream;
 use smol_str::SmolStr;
 
 use crate::{
-    event::{Event, EventId, bye, gap, open},
+    event::{ByeReason, Event, EventId, bye, gap, open},
     last_event_id::LastEventId,
     sent::{Sent, Standing},
     store::Position,
@@ -92,6 +92,7 @@ pub enum Start {
 pub struct Subscription {
     following: Following,
     filter: Option<Box<Filter>>,
+    farewell: Option<ByeReason>,
 }
 
 /// An open stream is mostly one follower at its window, so all else is boxed.
@@ -133,6 +134,7 @@ impl Subscription {
                 priming: true,
             })),
             filter: None,
+            farewell: None,
         }
     }
 
@@ -265,6 +267,11 @@ impl Subscription {
         }
     }
 
+    /// Why it has ended, once it has.
+    pub(crate) fn farewell(&self) -> Option<ByeReason> {
+        self.farewell
+    }
+
     /// What is known of where the client is, once that was looked for.
     pub(crate) fn standing(&self) -> Option<Standing> {
         match &self.following {
@@ -311,6 +318,7 @@ impl Subscription {
                 take(self.control(gap, topic, at).of_topic(name));
             }
             Step::End(reason, at) => {
+                self.farewell = Some(reason);
                 let id = match &self.following {
                     Following::Several(several) => several.last_id(),
                     _ => at.map(Position::to_text),

@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 use super::ACTIX_BUFFER;
 use crate::{
-    connection::{BoxError, Connection, OpenStream, Source, StreamFailed},
+    connection::{BoxError, Connection, EndReason, OpenStream, Source, StreamFailed},
     sent::{Sent, Standing},
     wire::LineScanner,
 };
@@ -66,6 +66,10 @@ impl<S: Source> Source for Local<S> {
 
     fn standing(&self) -> Option<Standing> {
         self.0.standing()
+    }
+
+    fn end_reason(&self) -> EndReason {
+        self.0.end_reason()
     }
 
     fn is_at_home(&self) -> bool {

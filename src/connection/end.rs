@@ -34,6 +34,10 @@ pub enum EndReason {
     Revoked,
     /// The server [drains](crate::Drain).
     Draining,
+    /// Its client read too slowly for its [topic](crate::SlowClient::Disconnect).
+    Lagged,
+    /// Its store has not answered for too long.
+    Unavailable,
 }
 
 impl EndReason {
@@ -49,13 +53,19 @@ impl EndReason {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Draining => "draining",
+            Self::Lagged => "lagged",
+            Self::Unavailable => "unavailable",
         }
     }
 
-    /// What the client is told, where the server has ended a stream that would go on.
+    /// What the client is told, where a stream is ended that would go on. A source tells it itself.
     pub(super) fn bye(self) -> Option<ByeReason> {
         match self {
-            Self::Complete | Self::Failed | Self::Disconnected => None,
+            Self::Complete
+            | Self::Failed
+            | Self::Disconnected
+            | Self::Lagged
+            | Self::Unavailable => None,
             Self::Stalled => Some(ByeReason::Stalled),
             Self::MaxAge => Some(ByeReason::MaxAge),
             Self::Expired => Some(ByeReason::Expired),

@@ -155,7 +155,9 @@ impl<S: Source + Send + 'static> State<S> {
                         self.phase = Phase::Failing(Box::new(Flush::Begin));
                     }
                     Poll::Ready(None) => {
-                        self.over(&line.ends, EndReason::Complete);
+                        let source = self.source.as_ref();
+                        let reason = source.map_or(EndReason::Complete, S::end_reason);
+                        self.over(&line.ends, reason);
                         self.phase = Phase::Ended;
                     }
                     Poll::Pending if self.beats() => {

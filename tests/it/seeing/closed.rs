@@ -19,11 +19,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower_sse::{
     Closed, Drain, EndReason, GapReason, Grant, Hub, Limit, RequestView, ResumeOutcome,
-    Revocations, Sse, SseLayer, Start, store::MemoryStore,
+    Revocations, SlowClient, Sse, SseLayer, Start, store::MemoryStore,
 };
 
 use super::{Reports, SECOND, events, read};
-use crate::servers::{Answer, Kind, Local, Site, Streamed};
+use crate::{
+    faulty::{Fault, FaultyStore},
+    servers::{Answer, Kind, Local, Site, Streamed},
+};
 
 /// Ways to the end of a stream that has sent three events.
 #[derive(Clone, Copy, Debug)]
@@ -459,5 +462,37 @@ async fn stream_that_comes_too_late_is_reported_by_all_layers() {
             let closed = reports.one();
             assert_eq!((closed.reason(), closed.events()), (EndReason::Draining, 0));
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_subscription_ends_for_is_reported() {
+    for kind in Kind::FRAMEWORKS {
+        let (reports, store) = (Reports::default(), FaultyStore::new(MemoryStore::new()));
+        let hub = Hub::with_store(store.clone())
+            .unavailable_after(10 * SECOND)
+            .window(NonZeroUsize::new(4).unwrap())
+            .slow_clients(|_| SlowClient::Disconnect);
+        let topic = hub.topic::<u32>("topic").unwrap();
+        let site = Site::new({
+            let hub = hub.clone();
+            move |seen| Sse::new(hub.subscribe("topic", seen.last).start(Start::All))
+        });
+        let site = site.layer(reports.layer());
+
+        let mut slow = site.get(kind).await;
+        slow.bytes().await;
+        slow.bytes().await;
+        for number in 0..20 {
+            topic.publish(&number).await.unwrap();
+            sleep(SECOND / 10).await;
+        }
+        while slow.next().await.is_some() {}
+        assert_eq!(reports.one().reason(), EndReason::Lagged, "{kind:?}");
+
+        store.set(Fault::Fails);
+        let mut late = site.get(kind).await;
+        while late.next().await.is_some() {}
+        assert_eq!(reports.one().reason(), EndReason::Unavailable, "{kind:?}");
     }
 }
