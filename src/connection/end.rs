@@ -137,13 +137,13 @@ impl Ends {
     }
 
     /// Returns the end that the stream has come to, if it has.
-    pub(super) fn due(&self) -> Option<End> {
+    pub(super) fn due(&self, now: impl Fn() -> Instant) -> Option<End> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let state = lock(&self.state);
         let next = state.next.as_ref()?;
-        (next.end.at <= Instant::now()).then_some(next.end)
+        (next.end.at <= now()).then_some(next.end)
     }
 
     /// Sees to it that the clock of the runtime of whoever calls is the one for ends, should there be

@@ -73,8 +73,8 @@ impl Pace {
     }
 
     /// Whether the client has taken nothing for too long.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.handed && self.due().is_some_and(|due| due <= Instant::now())
+    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+        self.handed && self.due().is_some_and(|due| due <= now)
     }
 
     /// Whether nothing was sent for so long that a heartbeat is due.

@@ -180,7 +180,7 @@ impl<S: Source + Send + 'static> State<S> {
                 Phase::Failing(flush) => match flush.poll(cx, write_buffer) {
                     Poll::Ready(Some(bytes)) => return self.hand(line, bytes),
                     // It waits for the client to take what was handed out, but not for ever.
-                    Poll::Pending if !self.pace.is_stalled() => {
+                    Poll::Pending if !self.pace.is_stalled(Instant::now()) => {
                         self.wait(cx);
                         return Poll::Pending;
                     }
@@ -222,15 +222,17 @@ impl<S: Source + Send + 'static> State<S> {
             // What may not leave its thread is dropped there.
             return self.task.take();
         }
+        // One look at the clock, so that what is not due by it is still to come by it.
+        let now = Instant::now();
         if self.source.is_some() {
-            let stalled = || self.pace.is_stalled().then_some((EndReason::Stalled, None));
-            if let Some((reason, retry)) = self.due_end(line).or_else(stalled) {
+            let is_stalled = self.pace.is_stalled(now);
+            let stalled = || is_stalled.then_some((EndReason::Stalled, None));
+            if let Some((reason, retry)) = self.due_end(line, || now).or_else(stalled) {
                 self.part(line, reason, retry);
                 return self.task.take();
             }
         }
         self.watched.tell_counts();
-        let now = Instant::now();
         if let Some(due) = self.dues().filter(|due| *due > now).min() {
             self.pace.keep_on(due, || line.waker());
         }
@@ -307,18 +309,22 @@ impl<S: Source + Send + 'static> State<S> {
     }
 
     /// The end that the stream has come to, if it has.
-    fn due_end(&self, line: &Arc<Line<S>>) -> Option<(EndReason, Option<Duration>)> {
-        if let Some(end) = line.ends.due() {
+    fn due_end(
+        &self,
+        line: &Arc<Line<S>>,
+        now: impl Fn() -> Instant,
+    ) -> Option<(EndReason, Option<Duration>)> {
+        if let Some(end) = line.ends.due(&now) {
             return Some((end.reason, end.retry));
         }
         let ends = self.companions().filter_map(|one| one.end());
         let (at, reason) = ends.min_by_key(|(at, _)| *at)?;
-        (at <= Instant::now()).then_some((reason, None))
+        (at <= now()).then_some((reason, None))
     }
 
     fn look_for_end(&mut self, line: &Arc<Line<S>>, cx: &mut Context<'_>) {
         line.ends.attend_if_any(|| line.waker());
-        if let Some((reason, retry)) = self.due_end(line) {
+        if let Some((reason, retry)) = self.due_end(line, Instant::now) {
             return self.part(line, reason, retry);
         }
         let mut companions = self.companions.iter_mut().flat_map(|all| all.iter_mut());
