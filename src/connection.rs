@@ -27,7 +27,7 @@ use crate::{
     wire::LineScanner,
 };
 pub(crate) use account::{Report, Seen, Watch, Watcher};
-pub(crate) use caught::caught;
+pub(crate) use caught::{caught, run_caught};
 pub(crate) use end::End;
 pub use end::EndReason;
 pub(crate) use terms::{Companion, Decoration, OpenStream, Terms, WeakStream};

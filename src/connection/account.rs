@@ -5,7 +5,10 @@ use std::{error::Error, fmt, time::Duration};
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{EndReason, Source, caught::run_caught};
+use super::{
+    EndReason, Source,
+    caught::{drop_caught, run_caught},
+};
 use crate::{
     event::GapReason,
     last_event_id::ResumeOutcome,
@@ -201,6 +204,7 @@ impl Account {
         );
         self.tell_counts();
         self.tell(Seen::Closed(report));
+        drop_caught(self.watchers);
     }
 }
 

@@ -16,12 +16,11 @@ use super::BoxError;
 pub(crate) fn caught<T>(
     poll: impl FnOnce() -> Poll<Option<Result<T, BoxError>>>,
 ) -> Poll<Option<Result<T, BoxError>>> {
-    catch_unwind(AssertUnwindSafe(poll))
-        .unwrap_or_else(|panic| Poll::Ready(Some(Err(Panicked::of(&*panic).into()))))
+    run_caught(poll).unwrap_or_else(|panic| Poll::Ready(Some(Err(panic.into()))))
 }
 
-/// Runs what may panic, and has nothing to do with whether the stream goes on.
-pub(super) fn run_caught(run: impl FnOnce()) -> Result<(), Panicked> {
+/// Runs what may panic.
+pub(crate) fn run_caught<R>(run: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| Panicked::of(&*panic))
 }
 
@@ -33,8 +32,9 @@ pub(super) fn drop_caught<T>(value: T) {
     }
 }
 
+/// That code of users has panicked, and with which text.
 #[derive(Debug)]
-pub(super) struct Panicked(String);
+pub(crate) struct Panicked(String);
 
 impl Panicked {
     fn of(panic: &(dyn Any + Send)) -> Self {
@@ -46,7 +46,7 @@ impl Panicked {
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the stream panicked: {}", self.0)
+        write!(f, "panicked: {}", self.0)
     }
 }
 

@@ -1,20 +1,36 @@
 //! What is added to the bytes of a stream.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use bytes::Bytes;
 
 use crate::wire::{LineScanner, retry_line};
 
+/// A reconnection time in milliseconds; small, since each stream has one until its first event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry(NonZeroU32);
+
+impl Retry {
+    /// At least one millisecond: clients would come back without a pause.
+    pub(super) fn new(time: Duration) -> Self {
+        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN))
+    }
+
+    pub(super) fn time(self) -> Duration {
+        Duration::from_millis(self.0.get().into())
+    }
+}
+
 /// Puts the reconnection time in with the first event, and follows where lines start.
 pub(super) fn decorate(
     mut chunk: Bytes,
     scanner: Option<&mut LineScanner>,
-    retry: &mut Option<Duration>,
+    retry: &mut Option<Retry>,
 ) -> Bytes {
     let Some(scanner) = scanner else {
         return match retry.take() {
-            Some(retry) => [&retry_line(retry), &*chunk].concat().into(),
+            Some(retry) => [&retry_line(retry.time()), &*chunk].concat().into(),
             None => chunk,
         };
     };
@@ -22,7 +38,7 @@ pub(super) fn decorate(
     if !held.is_empty() {
         chunk = [held, &chunk].concat().into();
     }
-    let Some(time) = *retry else {
+    let Some(own) = *retry else {
         scanner.follow(&chunk);
         return chunk;
     };
@@ -34,6 +50,6 @@ pub(super) fn decorate(
     scanner.follow(after);
     match scanner.retry_seen() {
         true => chunk,
-        false => [before, &retry_line(time), after].concat().into(),
+        false => [before, &retry_line(own.time()), after].concat().into(),
     }
 }

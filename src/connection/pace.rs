@@ -77,10 +77,21 @@ impl Pace {
         self.handed && self.due().is_some_and(|due| due <= now)
     }
 
-    /// Whether nothing was sent for so long that a heartbeat is due.
-    pub(super) fn is_silent(&self) -> bool {
-        let due = self.due().filter(|due| !self.is_kept(*due));
-        !self.handed && due.is_some_and(|due| due <= Instant::now())
+    /// Whether nothing was sent for so long that a heartbeat is due. Then silence begins anew.
+    pub(super) fn beats(&mut self) -> bool {
+        let Some(due) = self.due() else {
+            return false;
+        };
+        // Where the alarm is still to come, no look at the clock is needed.
+        if self.handed || self.is_kept(due) {
+            return false;
+        }
+        let now = Instant::now();
+        let beats = due <= now;
+        if beats {
+            self.last = now;
+        }
+        beats
     }
 
     /// Whether an alarm goes off by `due`, and has not yet. Takes no lock, and no look at the clock.

@@ -14,7 +14,7 @@ use super::{
     authorize::{DynAuthorize, Reason},
 };
 use crate::{
-    connection::{Companion, EndReason, caught},
+    connection::{Companion, EndReason, run_caught},
     store::BoxFuture,
 };
 
@@ -145,15 +145,12 @@ impl Again {
         let Some(answer) = &mut self.answer else {
             return Poll::Pending;
         };
-        let answer = ready!(caught(|| answer
-            .as_mut()
-            .poll(cx)
-            .map(|answer| Some(Ok(answer)))));
+        let polled = run_caught(|| answer.as_mut().poll(cx));
+        let answer = match polled {
+            Ok(polled) => ready!(polled),
+            Err(panic) => Err(Denial::undecided(panic)),
+        };
         self.answer = None;
-        Poll::Ready(match answer {
-            Some(Ok(answer)) => answer,
-            Some(Err(panic)) => Err(Denial::undecided(panic)),
-            None => Err(Denial::undecided("no answer")),
-        })
+        Poll::Ready(answer)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     mem,
-    num::NonZeroU32,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -15,7 +14,7 @@ use super::{Line, Polled};
 use crate::{
     connection::{
         BoxError, Source, StreamFailed,
-        decorate::decorate,
+        decorate::{Retry, decorate},
         end::{EndReason, Ends},
         flush::Flush,
         over::Over,
@@ -24,7 +23,7 @@ use crate::{
         watched::Watched,
     },
     event::{HEARTBEAT, bye},
-    wire::COMMENT_LINE,
+    wire::{COMMENT_LINE, LineScanner},
 };
 
 /// Is small: there is one for each client.
@@ -32,8 +31,8 @@ pub(super) struct State<S> {
     source: Option<S>,
     phase: Phase,
     pace: Pace,
-    /// Is sent with the first event. In milliseconds, with a niche.
-    retry: Option<NonZeroU32>,
+    /// Is sent with the first event.
+    retry: Option<Retry>,
     /// Whether the bytes are no text to add to.
     opaque: bool,
     heartbeat_event: bool,
@@ -89,7 +88,7 @@ impl<S: Source + Send + 'static> State<S> {
         } = terms;
         if is_first {
             self.heartbeat_event = decoration.heartbeat_event;
-            self.retry = decoration.retry.map(retry_millis);
+            self.retry = decoration.retry.map(Retry::new);
             self.opaque = decoration.opaque;
             self.pace.set(decoration.heartbeat, decoration.write_stall);
         }
@@ -293,7 +292,7 @@ impl<S: Source + Send + 'static> State<S> {
         // What is cut off within an event must not get its end from us.
         let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());
         let bye = reason.bye().filter(|_| speaks).map(|reason| {
-            let own = self.retry.take().map(retry_time);
+            let own = self.retry.take().map(Retry::time);
             let bye = match retry.or(own) {
                 Some(retry) => bye(reason).retry(retry),
                 None => bye(reason),
@@ -350,9 +349,7 @@ impl<S: Source + Send + 'static> State<S> {
         }
         let scanner = self.source.as_mut().and_then(S::scanner);
         let is_foreign = scanner.is_some();
-        let mut retry = self.retry.map(retry_time);
-        let bytes = decorate(bytes, scanner, &mut retry);
-        self.retry = self.retry.filter(|_| retry.is_some());
+        let bytes = decorate(bytes, scanner, &mut self.retry);
         if is_foreign {
             self.watched.pass_on(&bytes);
         }
@@ -376,33 +373,20 @@ impl<S: Source + Send + 'static> State<S> {
     /// Whether a heartbeat is to be sent now.
     fn beats(&mut self) -> bool {
         self.pace.wait();
-        if !self.pace.is_silent() {
-            return false;
-        }
-        // Where a line of theirs was begun, silence begins anew.
-        self.pace.hand();
-        self.pace.wait();
-        let scanner = self.source.as_mut().and_then(S::scanner);
-        scanner.is_none_or(|scanner| scanner.at_line_start())
+        // Where a line of theirs was begun, it is left out.
+        self.pace.beats() && self.scanner().is_none_or(|scanner| scanner.at_line_start())
+    }
+
+    fn scanner(&mut self) -> Option<&mut LineScanner> {
+        self.source.as_mut().and_then(S::scanner)
     }
 
     /// What is sent where a line starts.
     fn heartbeat(&mut self) -> Bytes {
         self.watched.beat();
-        let scanner = self.source.as_mut().and_then(S::scanner);
         // Within an event of theirs, ours would be the end of it.
-        let is_event =
-            self.heartbeat_event && scanner.is_none_or(|scanner| scanner.is_between_events());
+        let is_between = |scanner: &mut LineScanner| scanner.is_between_events();
+        let is_event = self.heartbeat_event && self.scanner().is_none_or(is_between);
         Bytes::from_static(if is_event { HEARTBEAT } else { COMMENT_LINE })
     }
-}
-
-/// At least one: clients would come back without a pause.
-fn retry_millis(time: Duration) -> NonZeroU32 {
-    let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN)
-}
-
-fn retry_time(millis: NonZeroU32) -> Duration {
-    Duration::from_millis(millis.get().into())
 }

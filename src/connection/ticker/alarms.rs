@@ -1,13 +1,16 @@
 //! Who is to be woken when.
 
-use std::{collections::BTreeSet, task::Waker};
+use std::{collections::BTreeSet, error::Error, task::Waker};
 
 use slab::Slab;
 
-use crate::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-    lock,
+use crate::{
+    connection::run_caught,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+        lock,
+    },
 };
 
 /// Alarms of a clock that its owner moves on.
@@ -75,12 +78,52 @@ impl Alarms {
                 wakers.extend(state.wakers.get(key).cloned());
             }
         }
-        // Not under the lock: a waker may run anything.
-        wakers.into_iter().for_each(Waker::wake);
+        // Not under the lock: a waker may run anything. Nor is it to stop the clock of all.
+        for waker in wakers {
+            if let Err(panic) = run_caught(|| waker.wake()) {
+                let error = &panic as &dyn Error;
+                tracing::error!(error, "what was called at its time panicked");
+            }
+        }
     }
 
     /// Wakes everybody, for the clock stands still from now on.
     pub(super) fn end(&self) {
         self.go_off(u64::MAX);
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    /// Counts, unless it is to panic.
+    struct Called(AtomicUsize, bool);
+
+    impl Wake for Called {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            assert!(!self.1, "expected");
+        }
+    }
+
+    #[test]
+    fn who_panics_when_called_stops_nobody() {
+        let alarms = Alarms::default();
+        let called = [true, false].map(|panics| Arc::new(Called(AtomicUsize::new(0), panics)));
+        for called in &called {
+            alarms.set(1, &Waker::from(Arc::clone(called)));
+        }
+        alarms.go_off(1);
+        let times = called.map(|called| called.0.load(Ordering::SeqCst));
+        assert_eq!(times, [1, 1]);
     }
 }
