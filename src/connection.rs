@@ -27,10 +27,10 @@ use crate::{
     wire::LineScanner,
 };
 pub(crate) use account::{Report, Seen, Watch, Watcher};
-pub(crate) use caught::{caught, run_caught};
+pub(crate) use caught::{caught, drop_caught, run_caught};
 pub(crate) use end::End;
 pub use end::EndReason;
-pub(crate) use terms::{Companion, Decoration, OpenStream, Terms, WeakStream};
+pub(crate) use terms::{Companion, Decoration, Endable, OpenStream, Terms, WeakStream};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -61,6 +61,9 @@ pub(crate) trait Source {
     fn end_reason(&self) -> EndReason {
         EndReason::Complete
     }
+
+    /// Its client is sent away with an `sse.bye`, and may come back.
+    fn send_away(&mut self, _reason: EndReason) {}
 
     /// Whether this thread may poll and drop it.
     fn is_at_home(&self) -> bool {

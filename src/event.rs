@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 
 use crate::{topic_name::TopicName, wire::Block};
 
-pub(crate) use control::{ByeReason, HEARTBEAT, bye, gap, open};
+pub(crate) use control::{ByeReason, HEARTBEAT, bye, gap, not_resumable, open};
 pub use control::{Gap, GapReason};
 pub use decode::DecodeError;
 pub use encode::EncodeError;

@@ -40,6 +40,13 @@ pub(crate) fn is_event_stream(status: u16, headers: &impl Headers) -> bool {
     })
 }
 
+/// The head of an event stream that no handler has made.
+pub(crate) fn of_stream() -> http::response::Parts {
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.headers.set("content-type", EVENT_STREAM);
+    head
+}
+
 /// Whether the body is bytes of an event stream as they stand, and not compressed.
 pub(crate) fn is_identity(headers: &impl Headers) -> bool {
     headers

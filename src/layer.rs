@@ -10,6 +10,7 @@ mod entry;
 mod life;
 mod limit;
 mod request;
+mod resumable;
 mod revoke;
 mod route;
 mod service;
@@ -25,9 +26,10 @@ pub use authorize::{InvalidKey, InvalidTicket, IssueError, Tickets};
 pub use body::LayerBody;
 pub use closed::Closed;
 pub use drain::Drain;
-pub(crate) use entry::{Admission, Entry, Treatment};
+pub(crate) use entry::{Admission, Admitted, Entry, Treatment};
 pub use limit::Limit;
 pub use request::RequestView;
+pub use resumable::Resumable;
 pub use revoke::Revocations;
 pub(crate) use route::Route;
 pub use service::{ResponseFuture, SseService};
@@ -95,6 +97,7 @@ struct Policy {
     revocations: Option<Revocations>,
     limits: Vec<Limit>,
     drain: Option<Drain>,
+    resumable: Option<Resumable>,
     seeing: Seeing,
 }
 
@@ -114,6 +117,7 @@ impl SseLayer {
             revocations: None,
             limits: Vec::new(),
             drain: None,
+            resumable: None,
             seeing: Seeing::default(),
         };
         Self {
@@ -192,6 +196,15 @@ impl SseLayer {
     pub fn drain(self, drain: impl Into<Drain>) -> Self {
         let drain = drain.into();
         self.with(|policy| policy.drain = Some(drain))
+    }
+
+    /// Records the responses of the route, so that a client that has lost its connection comes back to
+    /// the same one, and the handler is not run again; see [`Resumable`].
+    ///
+    /// It takes a [`Resumable`], or a store to be used with the defaults of one.
+    pub fn resumable(self, resumable: impl Into<Resumable>) -> Self {
+        let resumable = resumable.into();
+        self.with(|policy| policy.resumable = Some(resumable))
     }
 
     /// Sets how old a stream may get; `None`, without an end, if not said otherwise.
@@ -280,6 +293,7 @@ impl fmt::Debug for SseLayer {
             .field("authorize_again", &self.policy.authorize_again)
             .field("limits", &self.policy.limits)
             .field("drain", &self.policy.drain)
+            .field("resumable", &self.policy.resumable)
             .field("heartbeat_event", &self.policy.heartbeat_event)
             .field("seeing", &self.policy.seeing)
             .finish_non_exhaustive()

@@ -126,6 +126,7 @@ mod last_event_id;
 mod layer;
 mod meter;
 mod millis;
+mod recording;
 mod sent;
 mod socket;
 mod sse;
@@ -147,10 +148,11 @@ pub use hub::{Hub, PublishError, PublishErrorKind, Topic};
 pub use last_event_id::{LastEventId, ResumeOutcome};
 pub use layer::{
     Authorize, Closed, Denial, Drain, Grant, LayerBody, Limit, RequestView, ResponseFuture,
-    Revocations, Secret, SseLayer, SseService, TokenFinder, TopicDenied,
+    Resumable, Revocations, Secret, SseLayer, SseService, TokenFinder, TopicDenied,
 };
 #[cfg(feature = "tickets")]
 pub use layer::{InvalidKey, InvalidTicket, IssueError, Tickets};
+pub use recording::{Leaving, StoreFailure};
 pub use socket::tune_socket;
 pub use sse::{EventSource, Sse, SseBody};
 pub use stop::Stop;

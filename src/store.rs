@@ -66,7 +66,9 @@ pub use nats::{NatsOptions, NatsStore};
 pub use position::{Epoch, InvalidPosition, Position};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
-pub use record::{Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind};
+pub use record::{
+    Append, Appended, Evicted, NewRecord, Page, Read, ReadFrom, Record, RecordKind, Retention,
+};
 #[cfg(feature = "redis")]
 pub use redis::{RedisOptions, RedisStore};
 pub use wakes::Wakes;
@@ -142,6 +144,14 @@ pub trait EventStore: Send + Sync + 'static {
         None
     }
 
+    /// How much the log of each topic retains, where that is limited and known.
+    ///
+    /// A response that is [recorded](crate::Resumable) waits for the clients that it has before what
+    /// they have not read is evicted. Where this is `None`, 1,024 events and 1 MiB are assumed.
+    fn retention(&self) -> Option<Retention> {
+        None
+    }
+
     /// Tells `wakes` of every topic that somebody appends to, until that fails.
     ///
     /// Wake-ups are hints: they may be lost, doubled and late. One such future runs per hub, and is
@@ -181,6 +191,10 @@ impl<S: EventStore> EventStore for Arc<S> {
 
     fn head_now(&self, topic: &TopicName) -> Option<Position> {
         S::head_now(self, topic)
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        S::retention(self)
     }
 
     fn watch(&self, wakes: Wakes) -> impl Future<Output = StoreError> + Send {

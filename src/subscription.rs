@@ -35,12 +35,15 @@ use crate::{
     topic_name::TopicName,
     wire::COMMENT_LINE,
 };
-use budget::{Out, piece};
+use budget::Out;
+pub(crate) use budget::piece;
 pub(crate) use feeds::Feeds;
-use follow::{Begin, Follower, Step};
+pub(crate) use follow::{Begin, Floor, Follower, Resume, Step};
+pub(crate) use frame::Frame;
 pub use not_before::NotBefore;
 use not_before::floors;
 use positions::Tag;
+pub(crate) use reader::{MAX_PAUSE, PAGE_BYTES, pauses};
 use several::Several;
 pub use slow::SlowClient;
 pub(crate) use topics::Topics;

@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 use super::ACTIX_BUFFER;
 use crate::{
     connection::{BoxError, Connection, EndReason, OpenStream, Source, StreamFailed},
+    recording::Listener,
     sent::{Sent, Standing},
     wire::LineScanner,
 };
@@ -26,6 +27,11 @@ impl StreamBody {
     /// A stream may not leave its worker's thread.
     pub(super) fn new(source: impl Source + 'static) -> Self {
         Self(Connection::new(Local(SendWrapper::new(source))))
+    }
+
+    /// A stream that may be ended from any thread.
+    pub(super) fn anywhere(source: impl Source + Send + 'static) -> Self {
+        Self(Connection::new(source))
     }
 
     pub(super) fn open_stream(&self) -> &OpenStream {
@@ -72,6 +78,10 @@ impl<S: Source> Source for Local<S> {
         self.0.end_reason()
     }
 
+    fn send_away(&mut self, reason: EndReason) {
+        self.0.send_away(reason);
+    }
+
     fn is_at_home(&self) -> bool {
         self.0.valid()
     }
@@ -115,15 +125,20 @@ impl<B> ActixBody<B> {
         }
     }
 
+    /// A client of a record, and the handle to it.
+    pub(super) fn listening(listener: Listener) -> (Self, OpenStream) {
+        Self::streaming(StreamBody::anywhere(listener))
+    }
+
     /// Somebody else's event stream, and the handle to it.
     pub(super) fn decorated(body: B) -> (Self, OpenStream)
     where
         B: MessageBody + 'static,
     {
-        let body = StreamBody::new(Foreign {
-            body: Box::pin(body),
-            scanner: LineScanner::default(),
-        });
+        Self::streaming(StreamBody::new(Foreign::new(body)))
+    }
+
+    fn streaming(body: StreamBody) -> (Self, OpenStream) {
         let open = body.open_stream().clone();
         let kind = Kind::Decorated { body };
         (Self { kind }, open)
@@ -163,9 +178,18 @@ impl<B: MessageBody> MessageBody for ActixBody<B> {
 }
 
 /// The bytes of somebody else's event stream.
-struct Foreign<B> {
+pub(super) struct Foreign<B> {
     body: Pin<Box<B>>,
     scanner: LineScanner,
+}
+
+impl<B> Foreign<B> {
+    pub(super) fn new(body: B) -> Self {
+        Self {
+            body: Box::pin(body),
+            scanner: LineScanner::default(),
+        }
+    }
 }
 
 impl<B: MessageBody> Source for Foreign<B> {

@@ -25,7 +25,7 @@ pub(crate) fn run_caught<R>(run: impl FnOnce() -> R) -> Result<R, Panicked> {
 }
 
 /// Drops what may panic at it.
-pub(super) fn drop_caught<T>(value: T) {
+pub(crate) fn drop_caught<T>(value: T) {
     if let Err(panic) = run_caught(|| drop(value)) {
         let error = &panic as &dyn Error;
         tracing::error!(error, "event stream could not be dropped");

@@ -38,6 +38,8 @@ pub enum EndReason {
     Lagged,
     /// Its store has not answered for too long.
     Unavailable,
+    /// The [recorded](crate::Resumable) response was stopped, or nobody had listened for too long.
+    Cancelled,
 }
 
 impl EndReason {
@@ -55,6 +57,7 @@ impl EndReason {
             Self::Draining => "draining",
             Self::Lagged => "lagged",
             Self::Unavailable => "unavailable",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -65,7 +68,8 @@ impl EndReason {
             | Self::Failed
             | Self::Disconnected
             | Self::Lagged
-            | Self::Unavailable => None,
+            | Self::Unavailable
+            | Self::Cancelled => None,
             Self::Stalled => Some(ByeReason::Stalled),
             Self::MaxAge => Some(ByeReason::MaxAge),
             Self::Expired => Some(ByeReason::Expired),

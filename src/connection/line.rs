@@ -18,7 +18,7 @@ use super::{
     Source, StreamFailed,
     attended::Attended,
     end::{End, Ends},
-    terms::Terms,
+    terms::{Endable, Terms},
 };
 use state::State;
 
@@ -77,7 +77,7 @@ impl<S: Source + Send + 'static> Wake for Line<S> {
 }
 
 /// [`Line`], whatever it sends.
-pub(super) trait Control: Send + Sync {
+pub(super) trait Control: Endable {
     fn poll(self: Arc<Self>, cx: &mut Context<'_>, write_buffer: usize) -> Polled;
 
     /// Whether the last byte is out.
@@ -91,9 +91,6 @@ pub(super) trait Control: Send + Sync {
 
     /// Adds what a layer has for the stream.
     fn join(self: Arc<Self>, terms: Terms);
-
-    /// Ends the stream at a time, unless something else ends it before. Does not wait for it.
-    fn end(self: Arc<Self>, end: End);
 }
 
 impl<S: Source + Send + 'static> Control for Line<S> {
@@ -133,7 +130,9 @@ impl<S: Source + Send + 'static> Control for Line<S> {
             state.keep(&self);
         });
     }
+}
 
+impl<S: Source + Send + 'static> Endable for Line<S> {
     fn end(self: Arc<Self>, end: End) {
         let unattended = self.ends.add(end, || self.waker());
         if unattended && end.at <= Instant::now() {

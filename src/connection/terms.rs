@@ -22,7 +22,13 @@ pub(crate) struct OpenStream(Arc<dyn Control>);
 
 /// Keeps nothing of its stream.
 #[derive(Clone)]
-pub(crate) struct WeakStream(Weak<dyn Control>);
+pub(crate) struct WeakStream(Weak<dyn Endable>);
+
+/// What others may end.
+pub(crate) trait Endable: Send + Sync {
+    /// Ends it at a time, unless something else ends it before. Does not wait for it.
+    fn end(self: Arc<Self>, end: End);
+}
 
 /// What one layer adds.
 #[derive(Default)]
@@ -81,7 +87,8 @@ impl OpenStream {
     }
 
     pub(crate) fn downgrade(&self) -> WeakStream {
-        WeakStream(Arc::downgrade(&self.0))
+        let weak: Weak<dyn Control> = Arc::downgrade(&self.0);
+        WeakStream(weak)
     }
 
     pub(super) fn poll(&self, cx: &mut Context<'_>, write_buffer: usize) -> Polled {
@@ -98,6 +105,11 @@ impl OpenStream {
 }
 
 impl WeakStream {
+    pub(crate) fn of<E: Endable + 'static>(stream: &Arc<E>) -> Self {
+        let weak: Weak<E> = Arc::downgrade(stream);
+        Self(weak)
+    }
+
     /// Ends the stream at a time, unless something else ends it before. Does not wait for it.
     pub(crate) fn end(&self, end: End) {
         if let Some(stream) = self.0.upgrade() {

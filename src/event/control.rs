@@ -71,9 +71,12 @@ impl Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByeReason {
     Busy,
+    Cancelled,
     Draining,
     Expired,
+    Failed,
     Lagged,
+    Lost,
     MaxAge,
     Revoked,
     Stalled,
@@ -84,9 +87,12 @@ impl ByeReason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::Cancelled => "cancelled",
             Self::Draining => "draining",
             Self::Expired => "expired",
+            Self::Failed => "failed",
             Self::Lagged => "lagged",
+            Self::Lost => "lost",
             Self::MaxAge => "max-age",
             Self::Revoked => "revoked",
             Self::Stalled => "stalled",
@@ -98,6 +104,11 @@ impl ByeReason {
 /// `sse.open`: a position before there is an event to carry it.
 pub(crate) fn open() -> Event {
     Event::new("{}").name(EventName::reserved("sse.open"))
+}
+
+/// `sse.open` in a stream whose client cannot come back to what follows.
+pub(crate) fn not_resumable() -> Event {
+    Event::new(r#"{"resumable":false}"#).name(EventName::reserved("sse.open"))
 }
 
 /// `sse.heartbeat`, without an id, so that it moves nobody's position.

@@ -67,6 +67,26 @@ impl EventName {
         Self(ByteString::from_static(name))
     }
 
+    /// A name that somebody else has sent, of a block that was read: it has no line break.
+    pub(crate) fn of_others(name: String) -> Self {
+        debug_assert!(!name.contains(['\r', '\n']), "a line has no line break");
+        Self(name.into())
+    }
+
+    /// Checks a name that a store has kept, which may be one of ours that was recorded.
+    #[cfg(any(
+        feature = "file",
+        feature = "nats",
+        feature = "postgres",
+        feature = "redis"
+    ))]
+    pub(crate) fn stored(name: &str) -> Result<Self, InvalidEventName> {
+        match name.strip_prefix(Self::RESERVED) {
+            Some(rest) if !rest.contains(['\r', '\n']) => Ok(Self(name.into())),
+            _ => Self::new(name),
+        }
+    }
+
     /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

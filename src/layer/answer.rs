@@ -11,8 +11,9 @@ use super::{
     authorize::{Denial, Reason},
 };
 use crate::{
-    event::{ByeReason, bye},
+    event::{ByeReason, Event, bye},
     head,
+    recording::{ENDED, unknown},
     stop::Stop,
 };
 
@@ -76,13 +77,22 @@ impl Answer {
         }
     }
 
+    fn busy(status: StatusCode, accept: Option<&[u8]>, retry: Duration) -> Self {
+        Self::later(status, ByeReason::Busy, accept, retry)
+    }
+
     /// To a client that should come back later.
     ///
     /// An `EventSource` takes any status but 200 for final, so one that asks for an event stream gets
     /// one, whose only event says when to come back.
-    fn busy(status: StatusCode, accept: Option<&[u8]>, retry: Duration) -> Self {
+    fn later(
+        status: StatusCode,
+        reason: ByeReason,
+        accept: Option<&[u8]>,
+        retry: Duration,
+    ) -> Self {
         if names_event_stream(accept) {
-            return Self::bye(ByeReason::Busy, retry);
+            return Self::bye(reason, retry);
         }
         let mut answer = Self::text(status, "try again later\n");
         let seconds = retry.as_secs().max(1);
@@ -92,6 +102,11 @@ impl Answer {
 
     /// An event stream whose only event says why it is, and when to come back.
     pub(super) fn bye(reason: ByeReason, retry: Duration) -> Self {
+        Self::events(&bye(reason).retry(retry))
+    }
+
+    /// An event stream of one event.
+    fn events(event: &Event) -> Self {
         Self {
             status: StatusCode::OK,
             headers: vec![
@@ -101,8 +116,28 @@ impl Answer {
                 ),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             ],
-            body: bye(reason).retry(retry).encode(),
+            body: event.encode(),
         }
+    }
+
+    /// To a client that has all that it can have, so that it does not come back.
+    pub(super) fn over() -> Self {
+        Self::stop()
+    }
+
+    /// To a client whose response is not here, for whatever reason: always the same bytes.
+    pub(super) fn unknown() -> Self {
+        Self::events(&unknown().id_text(ENDED.into()))
+    }
+
+    /// To a client whose response cannot be looked for at the moment.
+    pub(super) fn unavailable(accept: Option<&[u8]>, retry: Duration) -> Self {
+        Self::later(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ByeReason::Unavailable,
+            accept,
+            retry,
+        )
     }
 
     /// To a request beyond a limit.

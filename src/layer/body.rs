@@ -50,6 +50,14 @@ impl<B> LayerBody<B> {
         Self { kind: Kind::Head }
     }
 
+    /// An event stream, and the handle to it.
+    pub(super) fn of(source: impl Source + Send + 'static) -> (Self, OpenStream) {
+        let connection = Connection::new(source);
+        let open = connection.open_stream().clone();
+        let kind = Kind::Decorated { connection };
+        (Self { kind }, open)
+    }
+
     fn text(text: Bytes) -> Self {
         let text = Some(text).filter(|text| !text.is_empty());
         Self {
@@ -83,13 +91,7 @@ where
 {
     /// Somebody else's event stream, and the handle to it.
     pub(super) fn decorated(body: B) -> (Self, OpenStream) {
-        let connection = Connection::new(Foreign {
-            body: Box::pin(body),
-            scanner: LineScanner::default(),
-        });
-        let open = connection.open_stream().clone();
-        let kind = Kind::Decorated { connection };
-        (Self { kind }, open)
+        Self::of(Foreign::new(body))
     }
 }
 
@@ -137,9 +139,18 @@ where
 }
 
 /// The bytes of somebody else's event stream.
-struct Foreign<B> {
+pub(super) struct Foreign<B> {
     body: Pin<Box<B>>,
     scanner: LineScanner,
+}
+
+impl<B> Foreign<B> {
+    pub(super) fn new(body: B) -> Self {
+        Self {
+            body: Box::pin(body),
+            scanner: LineScanner::default(),
+        }
+    }
 }
 
 impl<B> Source for Foreign<B>

@@ -131,6 +131,23 @@ impl Drain {
         random_time(self.retry)
     }
 
+    /// Notes work that goes on until it ends by itself, or the time is over.
+    pub(super) fn enter_work(&self, work: WeakStream) -> Entered {
+        let mut state = lock(&self.streams.state);
+        let has_begun = state.has_begun;
+        let key = state
+            .open
+            .insert((work.clone(), self.clone().letting_finish()));
+        drop(state);
+        if has_begun {
+            work.end(self.end_after(self.within));
+        }
+        Entered {
+            streams: Arc::clone(&self.streams),
+            key,
+        }
+    }
+
     /// Notes a stream that is opened. One that comes too late is ended at once.
     pub(super) fn enter(&self, stream: WeakStream) -> Entered {
         let mut state = lock(&self.streams.state);

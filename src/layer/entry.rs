@@ -1,11 +1,12 @@
 //! The way of a request to its handler, and of the response back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Answer, Grant, Limit, Policy, RequestView, SseLayer, accept,
     life::{self, Granted, MaxAge},
     limit::Permit,
+    resumable::{Coming, Recording},
     revoke::Asking,
     route::Route,
 };
@@ -13,7 +14,8 @@ use crate::{
     connection::{Companion, Decoration, OpenStream, Terms},
     event::ByeReason,
     head::{self, Headers},
-    store::BoxFuture,
+    recording::{Listener, Producer},
+    store::{BoxFuture, StoreError},
 };
 
 /// The way to the handler.
@@ -21,7 +23,16 @@ pub(crate) enum Entry {
     Open(Admission),
     Refused(Answer),
     /// The hook was asked.
-    Asked(BoxFuture<'static, Result<Admission, Answer>>),
+    Asked(BoxFuture<'static, Result<Admitted, Answer>>),
+}
+
+/// Who makes the response.
+pub(crate) enum Admitted {
+    Handler(Admission),
+    /// The handler, in a task of its own that records what it sends, whatever becomes of the client.
+    Task(Admission, Box<Producer>, Box<Listener>),
+    /// Nobody: it is there.
+    Recorded(Admission, Box<Listener>),
 }
 
 /// What a request holds on its way to a stream. It is given back when this is dropped.
@@ -34,6 +45,7 @@ struct Held {
     permits: Vec<Permit>,
     granted: Option<(Grant, RequestView)>,
     asking: Option<Asking>,
+    recording: Option<Recording>,
 }
 
 /// What becomes of a body.
@@ -54,6 +66,16 @@ impl Admission {
             })
         };
         Self(route.map(held))
+    }
+
+    /// Who records what the handler sends, and sends it to the client, if it is to be recorded.
+    pub(crate) fn record(&mut self, headers: &impl Headers) -> Option<(Producer, Listener)> {
+        let recording = self.0.as_mut()?.recording.take()?;
+        if !head::is_identity(headers) {
+            tracing::warn!("a response that has a `Content-Encoding` is not recorded");
+            return None;
+        }
+        recording.begin()
     }
 
     /// What the handler is told.
@@ -90,16 +112,18 @@ impl SseLayer {
             policy.seeing.refused(route.as_ref(), "draining");
             return Entry::Refused(Answer::bye(ByeReason::Draining, drain.retry_time()));
         }
-        if policy.hook.is_none() && policy.limits.is_empty() {
+        // Nothing is held or looked for where only the head is asked for.
+        let is_head = method == "HEAD";
+        let resumable = policy.resumable.clone().filter(|_| !is_head);
+        if policy.hook.is_none() && policy.limits.is_empty() && resumable.is_none() {
             return Entry::Open(Admission::to(route));
         }
         let view = view();
         let mut held = Box::<Held>::default();
         held.route = route;
-        // Nothing is held for a head alone.
-        let limits = match method {
-            "HEAD" => &[],
-            _ => &*policy.limits,
+        let limits = match is_head {
+            true => &[],
+            false => &*policy.limits,
         };
         let (by_subject, others): (Vec<_>, Vec<_>) =
             limits.iter().cloned().partition(Limit::is_per_subject);
@@ -108,15 +132,26 @@ impl SseLayer {
             policy.seeing.refused(held.route.as_ref(), "limit");
             return Entry::Refused(Answer::beyond(&limit, accept, retry));
         }
+        let accept = accept.map(<[u8]>::to_vec);
         let Some(hook) = &policy.hook else {
-            return Entry::Open(Admission(Some(held)));
+            let Some(resumable) = resumable else {
+                return Entry::Open(Admission(Some(held)));
+            };
+            let seeing = policy.seeing.clone();
+            return Entry::Asked(Box::pin(async move {
+                let found = resumable.find(None, &view).await;
+                let admitted = held.admit(found, accept.as_deref(), retry);
+                admitted.map_err(|(held, reason, answer)| {
+                    seeing.refused(held.route.as_ref(), reason);
+                    answer
+                })
+            }));
         };
         held.asking = policy
             .revocations
             .as_ref()
             .map(|revocations| revocations.ask());
         let decision = Arc::clone(hook).authorize(view.clone());
-        let accept = accept.map(<[u8]>::to_vec);
         let policy = Arc::clone(policy);
         Entry::Asked(Box::pin(async move {
             let accept = accept.as_deref();
@@ -136,8 +171,16 @@ impl SseLayer {
                 refused(&held, "limit");
                 return Err(Answer::beyond(&limit, accept, retry));
             }
+            let found = match resumable {
+                Some(resumable) => resumable.find(grant.subject_name(), &view).await,
+                None => Ok(Coming::Unrecorded),
+            };
             held.granted = Some((grant, view));
-            Ok(Admission(Some(held)))
+            held.admit(found, accept, retry)
+                .map_err(|(held, reason, answer)| {
+                    refused(&held, reason);
+                    answer
+                })
         }))
     }
 
@@ -158,6 +201,13 @@ impl SseLayer {
                 Treatment::Pass
             }
             None => Treatment::Decorate(admission),
+        }
+    }
+
+    /// Has what is produced counted by the drain, as long as it is.
+    pub(crate) fn drains(&self, producer: &mut Producer) {
+        if let Some(drain) = &self.policy.drain {
+            producer.hold(drain.enter_work(producer.stream()));
         }
     }
 
@@ -202,6 +252,33 @@ impl SseLayer {
 }
 
 impl Held {
+    /// What becomes of a request for which this was found. What is refused is said with the reason.
+    fn admit(
+        mut self: Box<Self>,
+        found: Result<Coming, StoreError>,
+        accept: Option<&[u8]>,
+        retry: Duration,
+    ) -> Result<Admitted, (Box<Self>, &'static str, Answer)> {
+        match found {
+            Ok(Coming::Unrecorded) => Ok(Admitted::Handler(Admission(Some(self)))),
+            Ok(Coming::New(recording)) => {
+                self.recording = Some(recording);
+                Ok(Admitted::Handler(Admission(Some(self))))
+            }
+            Ok(Coming::Claimed(producer, listener)) => {
+                Ok(Admitted::Task(Admission(Some(self)), producer, listener))
+            }
+            Ok(Coming::Known(listener)) => Ok(Admitted::Recorded(Admission(Some(self)), listener)),
+            Ok(Coming::Over) => Err((self, "ended", Answer::over())),
+            Ok(Coming::Unknown) => Err((self, "unknown", Answer::unknown())),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "a recorded response could not be looked for");
+                Err((self, "unavailable", Answer::unavailable(accept, retry)))
+            }
+        }
+    }
+
     /// Counts for `limits`; returns the one that it is beyond.
     fn take(
         &mut self,

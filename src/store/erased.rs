@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, pin::Pin};
 
-use super::{Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, Wakes};
+use super::{Append, Appended, EventStore, Position, Read, ReadFrom, Retention, StoreError, Wakes};
 use crate::topic_name::TopicName;
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -28,6 +28,8 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<Position>, StoreError>>;
 
     fn head_now(&self, topic: &TopicName) -> Option<Position>;
+
+    fn retention(&self) -> Option<Retention>;
 
     fn watch(&self, wakes: Wakes) -> BoxFuture<'_, StoreError>;
 }
@@ -59,6 +61,10 @@ impl<S: EventStore> DynStore for S {
 
     fn head_now(&self, topic: &TopicName) -> Option<Position> {
         EventStore::head_now(self, topic)
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        EventStore::retention(self)
     }
 
     fn watch(&self, wakes: Wakes) -> BoxFuture<'_, StoreError> {

@@ -14,8 +14,8 @@ use hashlink::LinkedHashMap;
 use tokio::time::Instant;
 
 use super::{
-    Append, Appended, Epoch, EventStore, Evicted, Page, Position, Read, ReadFrom, StoreError,
-    StoreErrorKind, Wakes, listeners::Listeners,
+    Append, Appended, Epoch, EventStore, Evicted, Page, Position, Read, ReadFrom, Retention,
+    StoreError, StoreErrorKind, Wakes, listeners::Listeners,
 };
 use crate::{
     sync::{Arc, Mutex, lock},
@@ -271,6 +271,13 @@ impl EventStore for MemoryStore {
 
     fn head_now(&self, topic: &TopicName) -> Option<Position> {
         Some(self.head(topic))
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        Some(Retention {
+            events: u64::try_from(self.limits.events).ok(),
+            bytes: u64::try_from(self.limits.bytes).ok(),
+        })
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

@@ -157,6 +157,12 @@ impl Record {
         &self.record
     }
 
+    /// Takes out what was appended.
+    #[must_use]
+    pub fn into_content(self) -> NewRecord {
+        self.record
+    }
+
     /// How many bytes the record counts for where bytes are limited.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -232,6 +238,15 @@ pub enum Appended {
     Stored(Position),
     /// Nothing was stored, since the head was not the one that was asked for but this.
     Conflict(Position),
+}
+
+/// How much a log retains at most; `None` is without a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How many events.
+    pub events: Option<u64>,
+    /// How many bytes of names and data.
+    pub bytes: Option<u64>,
 }
 
 /// Where a read begins.

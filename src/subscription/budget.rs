@@ -271,7 +271,7 @@ impl Drop for Turn {
 
 /// What a read has brought. It counts until it is dropped, or has been out for too long.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(crate) struct Out {
     budget: Arc<Budget>,
     number: u64,
     /// Of the follower that waits for the drop.
@@ -357,7 +357,7 @@ impl Given {
 }
 
 /// Gives out blocks, and counts them where they were read from the store.
-pub(super) fn piece(blocks: Vec<u8>, out: Option<Arc<Out>>) -> Bytes {
+pub(crate) fn piece(blocks: Vec<u8>, out: Option<Arc<Out>>) -> Bytes {
     match out {
         Some(out) if !blocks.is_empty() => out.piece(blocks),
         _ => blocks.into(),

@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use super::{budget::Budget, feed::Feed, reader, slow::SlowClient, window::MAX_EVENTS};
 use crate::{
-    store::{DynStore, Wakes},
+    store::{DynStore, Page, Wakes},
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
@@ -176,6 +176,16 @@ impl Feeds {
     pub(crate) fn wake(&self, topic: &TopicName) {
         let feed = lock(self.shard(topic)).get(topic).and_then(Weak::upgrade);
         if let Some(feed) = feed {
+            self.read_soon(&feed);
+        }
+    }
+
+    /// Shows those who follow `topic` what this process has appended to it, which is in the store by now,
+    /// so that they need not wait until it is read there.
+    pub(crate) fn show(&self, topic: &TopicName, page: &Page) {
+        let feed = lock(self.shard(topic)).get(topic).and_then(Weak::upgrade);
+        if let Some(feed) = feed {
+            feed.push(page);
             self.read_soon(&feed);
         }
     }

@@ -54,8 +54,9 @@ use crate::{
 
 use catching_up::{Catching, CatchingUp};
 use floor::First;
-pub(super) use floor::{Floor, Place};
-pub(super) use step::{Begin, Resume, Step};
+pub(crate) use floor::Floor;
+pub(super) use floor::Place;
+pub(crate) use step::{Begin, Resume, Step};
 
 /// How many answers of the store are worked through in one poll.
 const MAX_TURNS: usize = 32;
@@ -66,7 +67,7 @@ const MAX_PAGES: u8 = 4;
 
 /// Follows one topic.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(crate) struct Follower {
     listener: Listener,
     begin: Begin,
     /// What is under way with the store. While there is nothing, the follower is at the window.
@@ -97,7 +98,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Begins to follow. `head` is where the topic was when it was subscribed to, if that is known.
-    pub(super) fn new(
+    pub(crate) fn new(
         feeds: &Arc<Feeds>,
         topic: &TopicName,
         resume: Resume,
@@ -144,7 +145,7 @@ impl Follower {
         &self.listener.feed.feeds
     }
 
-    pub(super) fn without_priming(&mut self) {
+    pub(crate) fn without_priming(&mut self) {
         self.primes = false;
     }
 
@@ -171,12 +172,12 @@ impl Follower {
     }
 
     /// The cursor, unless the client has yet to be told of what is missing before it.
-    pub(super) fn told(&self) -> Option<Position> {
+    pub(crate) fn told(&self) -> Option<Position> {
         self.cursor.filter(|_| !self.has_gap())
     }
 
     /// What is known of where the client is.
-    pub(super) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         Standing {
             resume: self.resume,
             live: self.live,
@@ -184,7 +185,7 @@ impl Follower {
     }
 
     /// Returns what comes next. With `joined`, events come as blocks.
-    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
+    pub(crate) fn poll_step(&mut self, cx: &mut Context<'_>, joined: bool) -> Poll<Option<Step>> {
         // Servers poll a body again after each write; that must cost next to nothing.
         if self.waits && self.listener.is_armed(cx.waker()) {
             return Poll::Pending;

@@ -18,14 +18,15 @@ const ID_LINE: &str = "id: \n\n";
 
 /// A record as it is sent: its block is made once per process and shared by all clients.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
-    pub(super) offset: u64,
+pub(crate) struct Frame {
+    pub(crate) offset: u64,
     pub(super) appended_at: Option<SystemTime>,
     name: Option<EventName>,
     block: ByteString,
     /// The length of the block without its id.
     body_len: usize,
-    /// The data where it has line breaks, and so is not a part of the block.
+    kind: RecordKind,
+    /// The data where it has line breaks, or is no event's, and so is not a part of the block.
     apart: Option<ByteString>,
 }
 
@@ -38,9 +39,11 @@ impl Frame {
             name: None,
             block: ByteString::new(),
             body_len: 0,
+            kind: content.kind(),
             apart: None,
         };
         if content.kind() != RecordKind::Event {
+            frame.apart = Some(content.data().clone());
             return frame;
         }
         let id = Position::new(epoch, record.offset()).to_text();
@@ -64,11 +67,26 @@ impl Frame {
     }
 
     /// Appends the block with another id.
-    pub(super) fn write_with_id(&self, out: &mut Vec<u8>, id: &str) {
+    pub(crate) fn write_with_id(&self, out: &mut Vec<u8>, id: &str) {
         out.extend_from_slice(&self.block()[..self.body_len]);
         out.extend_from_slice(b"id: ");
         out.extend_from_slice(id.as_bytes());
         out.extend_from_slice(b"\n\n");
+    }
+
+    /// Appends the block without an id.
+    pub(crate) fn write_without_id(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.block()[..self.body_len]);
+        out.push(b'\n');
+    }
+
+    pub(crate) const fn kind(&self) -> RecordKind {
+        self.kind
+    }
+
+    /// What a record says that is not an event.
+    pub(crate) fn note(&self) -> &str {
+        self.apart.as_deref().unwrap_or_default()
     }
 
     pub(super) fn is_event(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How much is read from the store at once.
-pub(super) const PAGE_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero");
+pub(crate) const PAGE_BYTES: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("not zero");
 
 /// After this long without an answer a read counts as failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,10 +38,10 @@ const MAX_READS: usize = 16;
 const MAX_ROUND: Duration = Duration::from_millis(50);
 
 /// The longest pause between attempts.
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+pub(crate) const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// The pauses between attempts while the store does not answer.
-fn pauses() -> ExponentialBackoff {
+pub(crate) fn pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(MAX_PAUSE)

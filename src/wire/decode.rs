@@ -234,6 +234,11 @@ impl DecodedEvent {
         &self.event_type
     }
 
+    /// Returns the type and the data.
+    pub(crate) fn into_parts(self) -> (String, String) {
+        (self.event_type, self.data)
+    }
+
     /// Returns the data, its lines joined by LF.
     #[must_use]
     pub fn data(&self) -> &str {

@@ -16,6 +16,7 @@ mod life;
 mod load;
 mod memory;
 mod not_before;
+mod recorded;
 mod replay;
 mod resume;
 mod seeing;

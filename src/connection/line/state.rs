@@ -288,6 +288,7 @@ impl<S: Source + Send + 'static> State<S> {
             return;
         };
         let id = source.last_id();
+        source.send_away(reason);
         let scanner = source.scanner();
         // What is cut off within an event must not get its end from us.
         let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());

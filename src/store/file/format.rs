@@ -216,7 +216,11 @@ impl Entry<'_> {
         if self.kind != RecordKind::Event {
             return Ok(NewRecord::of_kind(self.kind, self.data));
         }
-        let name = self.name.map(EventName::new).transpose().map_err(damaged)?;
+        let name = self
+            .name
+            .map(EventName::stored)
+            .transpose()
+            .map_err(damaged)?;
         Ok(NewRecord::event(name, self.data))
     }
 }

@@ -261,7 +261,7 @@ fn unpacked(payload: &Bytes) -> Option<Vec<NewRecord>> {
         let (name, data) = (take(name)?, text(&take(data)?)?);
         records.push(match kind[0] {
             b'e' if name.is_empty() => NewRecord::event(None, data),
-            b'e' => NewRecord::event(Some(EventName::new(&text(&name)?).ok()?), data),
+            b'e' => NewRecord::event(Some(EventName::stored(&text(&name)?).ok()?), data),
             b'l' => NewRecord::of_kind(RecordKind::Lease, data),
             b'x' => NewRecord::of_kind(RecordKind::End, data),
             _ => return None,

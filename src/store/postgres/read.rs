@@ -222,7 +222,7 @@ fn record(kind: i16, name: Option<&[u8]>, data: Vec<u8>) -> Option<NewRecord> {
     };
     Some(match (kind, name) {
         (RecordKind::Event, Some(name)) => {
-            let name = EventName::new(std::str::from_utf8(name).ok()?).ok()?;
+            let name = EventName::stored(std::str::from_utf8(name).ok()?).ok()?;
             NewRecord::event(Some(name), data)
         }
         (RecordKind::Event, None) => NewRecord::event(None, data),

@@ -287,7 +287,7 @@ impl Entry {
         let record = match self.kind()? {
             RecordKind::Event => {
                 let name = match self.field("name") {
-                    Some(name) => Some(EventName::new(std::str::from_utf8(name).ok()?).ok()?),
+                    Some(name) => Some(EventName::stored(std::str::from_utf8(name).ok()?).ok()?),
                     None => None,
                 };
                 NewRecord::event(name, data)

@@ -36,7 +36,7 @@ pub(super) struct First {
 
 /// Nothing at or before the place, and nothing before the time, is delivered.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::subscription) struct Floor {
+pub(crate) struct Floor {
     place: Option<Place>,
     time: Option<SystemTime>,
 }

@@ -11,7 +11,7 @@ use crate::{
 
 /// Where a follower begins that has no position to resume from.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::subscription) enum Begin {
+pub(crate) enum Begin {
     /// At the head: that of when the topic was subscribed to, if it was known, or the one that the
     /// reader finds.
     Live,
@@ -21,7 +21,7 @@ pub(in crate::subscription) enum Begin {
 
 /// What a follower resumes from.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::subscription) enum Resume {
+pub(crate) enum Resume {
     Nothing,
     After(Position),
     /// There was an id, but none of ours.
@@ -30,7 +30,7 @@ pub(in crate::subscription) enum Resume {
 
 /// One step of a follower.
 #[derive(Debug)]
-pub(in crate::subscription) enum Step {
+pub(crate) enum Step {
     Open(Position),
     Gap(Gap, Position),
     /// Nothing that a client sees, for what keeps a buffer until it has the next.

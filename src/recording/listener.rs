@@ -1,0 +1,484 @@
+//! One client of a recorded response.
+
+mod watch;
+
+use std::{
+    error::Error,
+    fmt,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+use super::{
+    ENDED, Name, Recordings, Rules,
+    note::{Note, Outcome},
+    production::{Now, Production, Seat},
+};
+use crate::{
+    connection::{BoxError, EndReason, Source},
+    event::{ByeReason, Event, Gap, GapReason, bye, gap, not_resumable, open},
+    last_event_id::ResumeOutcome,
+    sent::{Sent, Standing},
+    store::{Position, RecordKind},
+    subscription::{Begin, Floor, Follower, Frame, Resume, Step, piece},
+    sync::Arc,
+    topic_name::TopicName,
+    wire::{COMMENT_LINE, retry_line},
+};
+use watch::Watch;
+
+/// One client of a recorded response, as the source of its connection.
+pub(crate) struct Listener {
+    recordings: Arc<Recordings>,
+    name: Name,
+    topic: TopicName,
+    rules: Rules,
+    phase: Phase,
+    /// Up to where the client was sent the record.
+    cursor: Option<Position>,
+    /// What it is told first.
+    gap: Option<GapReason>,
+    resume: ResumeOutcome,
+    /// What the stream has said about reconnecting, for the next event.
+    retry: Option<Duration>,
+    /// Where the producer is in this process, the place there.
+    seat: Option<Seat>,
+    end_reason: EndReason,
+}
+
+enum Phase {
+    /// The record is still to be begun.
+    Opening,
+    Following(Box<Following>),
+    /// The log is gone that it was following, up to there.
+    Gone(Option<Position>),
+    /// What comes is in no record.
+    Passing,
+    /// This is last, and then the stream ends or fails.
+    Ending(Outcome),
+    Failing(Outcome),
+    Over,
+}
+
+struct Following {
+    follower: Follower,
+    watch: Watch,
+}
+
+impl Listener {
+    /// The first one of a response that this process produces.
+    pub(super) fn first(
+        recordings: &Arc<Recordings>,
+        name: Name,
+        topic: TopicName,
+        rules: Rules,
+        production: &Arc<Production>,
+    ) -> Self {
+        Self {
+            phase: Phase::Opening,
+            seat: Some(production.sit(0)),
+            ..Self::new(recordings, name, topic, rules)
+        }
+    }
+
+    /// One that comes back to where it was.
+    pub(super) fn after(
+        recordings: &Arc<Recordings>,
+        name: Name,
+        topic: TopicName,
+        rules: Rules,
+        at: Position,
+    ) -> Self {
+        let mut listener = Self {
+            resume: ResumeOutcome::Resumed,
+            seat: recordings
+                .production(&topic)
+                .map(|one| one.sit(at.offset())),
+            ..Self::new(recordings, name, topic, rules)
+        };
+        listener.follow(Resume::After(at));
+        listener.cursor = Some(at);
+        listener
+    }
+
+    /// One that is sent all from the beginning.
+    pub(super) fn from_start(
+        recordings: &Arc<Recordings>,
+        name: Name,
+        topic: TopicName,
+        rules: Rules,
+    ) -> Self {
+        let mut listener = Self {
+            seat: recordings.production(&topic).map(|one| one.sit(0)),
+            ..Self::new(recordings, name, topic, rules)
+        };
+        listener.follow(Resume::Nothing);
+        listener
+    }
+
+    fn new(recordings: &Arc<Recordings>, name: Name, topic: TopicName, rules: Rules) -> Self {
+        Self {
+            recordings: Arc::clone(recordings),
+            name,
+            topic,
+            rules,
+            phase: Phase::Over,
+            cursor: None,
+            gap: None,
+            resume: ResumeOutcome::New,
+            retry: None,
+            seat: None,
+            end_reason: EndReason::Complete,
+        }
+    }
+
+    /// Tells the client first that it is not sent what it came for.
+    pub(crate) fn tell_gap(&mut self, reason: GapReason) {
+        self.gap = Some(reason);
+        self.resume = ResumeOutcome::Gap(reason);
+    }
+
+    fn follow(&mut self, resume: Resume) {
+        let feeds = &self.recordings.feeds;
+        let mut follower = Follower::new(
+            feeds,
+            &self.topic,
+            resume,
+            Begin::Oldest,
+            None,
+            Floor::default(),
+        );
+        follower.without_priming();
+        self.phase = Phase::Following(Box::new(Following {
+            follower,
+            watch: Watch::new(self.rules.lease),
+        }));
+    }
+
+    /// Waits for the record, and sends the client its place in it.
+    fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
+        let Some(seat) = &self.seat else {
+            self.phase = Phase::Ending(Outcome::Lost);
+            return Poll::Ready(None);
+        };
+        let look = seat.look(cx);
+        let Some(at) = look.from else {
+            return match look.now {
+                Now::Recorded => Poll::Pending,
+                now => Poll::Ready(self.leave_record(now, None)),
+            };
+        };
+        self.follow(Resume::After(at));
+        Poll::Ready(match self.gap.take() {
+            Some(reason) => self.tell(gap(Gap::new(reason, None), None), self.name.id(at)),
+            None if self.rules.ids => self.tell(open(), self.name.id(at)),
+            None => None,
+        })
+    }
+
+    fn poll_following(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
+        let Phase::Following(following) = &mut self.phase else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(step) = following.follower.poll_step(cx, false) {
+            return Poll::Ready(match step {
+                Some(step) => self.take(step),
+                None => self.end(EndReason::Complete),
+            });
+        }
+        let cursor = following.follower.told();
+        let look = self.seat.as_ref().map(|seat| seat.look(cx));
+        match look.map(|look| (look.now, look.head)) {
+            // Its producer is here, and alive.
+            Some((Now::Recorded, _)) => return Poll::Pending,
+            Some((now @ (Now::Passing | Now::Ended(_)), head)) if head == cursor => {
+                return Poll::Ready(self.leave_record(now, None));
+            }
+            // The log still has more.
+            Some((Now::Passing | Now::Ended(_), _)) => return Poll::Pending,
+            Some((Now::Lost, _)) => following.watch.give_up_producer(),
+            None => {}
+        }
+        let Some(cursor) = cursor else {
+            return Poll::Pending;
+        };
+        let log = watch::Log {
+            feeds: &self.recordings.feeds,
+            topic: &self.topic,
+            kept_for: self.rules.kept_for,
+            at: cursor,
+        };
+        following.watch.poll(&log, cx);
+        Poll::Pending
+    }
+
+    /// The log is gone, and what is not in it may be here.
+    fn poll_gone(&mut self, at: Option<Position>, cx: &Context<'_>) -> Poll<Option<Sent>> {
+        match self.seat.as_ref().map(|seat| seat.look(cx)) {
+            // It will find out.
+            Some(look) if look.now == Now::Recorded => Poll::Pending,
+            Some(look) if look.now == Now::Passing => {
+                let missing = (look.head != at).then_some(GapReason::Lost);
+                Poll::Ready(self.leave_record(look.now, missing))
+            }
+            Some(look) if look.head == at => Poll::Ready(self.leave_record(look.now, None)),
+            _ => {
+                let gap = self.tell(unknown(), ENDED.into());
+                self.end(EndReason::Complete);
+                Poll::Ready(gap)
+            }
+        }
+    }
+
+    /// What follows is in no record.
+    fn leave_record(&mut self, now: Now, missing: Option<GapReason>) -> Option<Sent> {
+        self.phase = match now {
+            Now::Ended(outcome) => Phase::Ending(outcome),
+            Now::Lost => Phase::Ending(Outcome::Lost),
+            Now::Recorded | Now::Passing => Phase::Passing,
+        };
+        if now != Now::Passing {
+            return None;
+        }
+        let is_late = self.seat.as_ref().is_some_and(Seat::is_late);
+        let missing = missing.or(is_late.then_some(GapReason::Lost));
+        match missing.or(self.gap.take()) {
+            Some(reason) => self.tell(gap(Gap::new(reason, None), None), ENDED.into()),
+            None if self.rules.ids => self.tell(not_resumable(), ENDED.into()),
+            None => None,
+        }
+    }
+
+    fn poll_passing(&mut self, cx: &Context<'_>) -> Poll<Option<Sent>> {
+        let Some(seat) = &self.seat else {
+            self.phase = Phase::Ending(Outcome::Lost);
+            return Poll::Ready(None);
+        };
+        // First, so that what comes after the look wakes.
+        seat.look(cx);
+        match seat.next_passed() {
+            Ok(Some((bytes, events))) => Poll::Ready(Some(Sent {
+                bytes,
+                events,
+                gap: None,
+            })),
+            Ok(None) => Poll::Pending,
+            Err(outcome) => {
+                self.phase = Phase::Ending(outcome);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// Takes a step of the follower.
+    fn take(&mut self, step: Step) -> Option<Sent> {
+        match step {
+            Step::Frames(frames, to, out) => {
+                let mut blocks = Vec::new();
+                let events = self.write(&frames, to, &mut blocks);
+                if let Some(seat) = &self.seat {
+                    seat.sent(to.offset());
+                }
+                let bytes = piece(blocks, out);
+                (events > 0).then_some(Sent {
+                    bytes,
+                    events,
+                    gap: None,
+                })
+            }
+            Step::Gap(missing, at) => match missing.reason() {
+                GapReason::Unknown | GapReason::Ahead => {
+                    self.phase = Phase::Gone(self.cursor);
+                    None
+                }
+                _ => {
+                    self.cursor = Some(at);
+                    if let Some(seat) = &self.seat {
+                        seat.sent(at.offset());
+                    }
+                    self.tell(gap(missing, None), self.name.id(at))
+                }
+            },
+            Step::Line => Some(Bytes::from_static(COMMENT_LINE).into()),
+            Step::End(reason, at) => {
+                let id = at.map(|at| self.name.id(at)).unwrap_or_default();
+                let bye = self.tell(bye(reason), id);
+                self.end(match reason {
+                    ByeReason::Lagged => EndReason::Lagged,
+                    _ => EndReason::Unavailable,
+                });
+                bye
+            }
+            Step::Open(_) | Step::Joined(..) => {
+                debug_assert!(false, "neither is asked for here");
+                None
+            }
+        }
+    }
+
+    /// Writes the events among records, and heeds the others. Returns how many events there are.
+    fn write(&mut self, frames: &[Frame], to: Position, blocks: &mut Vec<u8>) -> usize {
+        let mut events = 0;
+        for frame in frames {
+            match frame.kind() {
+                RecordKind::Event => {
+                    if let Some(retry) = self.retry.take() {
+                        blocks.extend(retry_line(retry));
+                    }
+                    match self.rules.ids {
+                        true => {
+                            let at = Position::new(to.epoch(), frame.offset);
+                            frame.write_with_id(blocks, &self.name.id(at));
+                        }
+                        false => frame.write_without_id(blocks),
+                    }
+                    events += 1;
+                    self.hear_producer();
+                }
+                RecordKind::Lease => match Note::parse(frame.note()) {
+                    Some(Note::Retry { millis }) => {
+                        self.retry = Some(Duration::from_millis(millis));
+                    }
+                    Some(note) if note.is_producers() => self.hear_producer(),
+                    _ => {}
+                },
+                RecordKind::End => {
+                    // There may be notes behind it.
+                    self.phase = Phase::Ending(Outcome::parse(frame.note()));
+                    break;
+                }
+            }
+        }
+        self.cursor = Some(to);
+        events
+    }
+
+    fn hear_producer(&mut self) {
+        if let Phase::Following(following) = &mut self.phase {
+            following.watch.hear();
+        }
+    }
+
+    /// An event of ours, with an id where there are any.
+    fn tell(&self, event: Event, id: SmolStr) -> Option<Sent> {
+        let reason = event.gap().map(Gap::reason);
+        let event = match self.rules.ids {
+            true => event.id_text(id),
+            false => event,
+        };
+        Some(Sent {
+            bytes: event.encode(),
+            events: 0,
+            gap: reason,
+        })
+    }
+
+    fn end(&mut self, reason: EndReason) -> Option<Sent> {
+        self.phase = Phase::Over;
+        self.end_reason = reason;
+        None
+    }
+
+    /// Tells the client how it has ended, where that is not by itself.
+    fn tell_outcome(&mut self, outcome: Outcome) -> Option<Sent> {
+        let reason = match outcome {
+            Outcome::Finished => return self.end(EndReason::Complete),
+            Outcome::Cancelled => {
+                self.end(EndReason::Cancelled);
+                ByeReason::Cancelled
+            }
+            Outcome::Failed => ByeReason::Failed,
+            Outcome::Lost => ByeReason::Lost,
+        };
+        if outcome != Outcome::Cancelled {
+            self.phase = Phase::Failing(outcome);
+        }
+        match self.rules.ids {
+            true => self.tell(bye(reason), ENDED.into()),
+            false => None,
+        }
+    }
+}
+
+impl Source for Listener {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Sent, BoxError>>> {
+        loop {
+            let sent = match self.phase {
+                Phase::Opening => ready!(self.poll_opening(cx)),
+                Phase::Following(_) => ready!(self.poll_following(cx)),
+                Phase::Gone(at) => ready!(self.poll_gone(at, cx)),
+                Phase::Passing => ready!(self.poll_passing(cx)),
+                Phase::Ending(outcome) => self.tell_outcome(outcome),
+                Phase::Failing(outcome) => {
+                    self.end(EndReason::Failed);
+                    return Poll::Ready(Some(Err(Box::new(NotWhole(outcome)))));
+                }
+                Phase::Over => return Poll::Ready(None),
+            };
+            if let Some(sent) = sent {
+                return Poll::Ready(Some(Ok(sent)));
+            }
+        }
+    }
+
+    fn last_id(&self) -> Option<SmolStr> {
+        match self.phase {
+            _ if !self.rules.ids => None,
+            Phase::Following(ref following) => following.follower.told().map(|at| self.name.id(at)),
+            Phase::Opening | Phase::Gone(_) => None,
+            Phase::Passing | Phase::Ending(_) | Phase::Failing(_) | Phase::Over => {
+                Some(ENDED.into())
+            }
+        }
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let live = match &self.phase {
+            Phase::Following(following) => following.follower.standing().live,
+            _ => true,
+        };
+        Some(Standing {
+            resume: Some(self.resume),
+            live,
+        })
+    }
+
+    fn end_reason(&self) -> EndReason {
+        self.end_reason
+    }
+
+    fn send_away(&mut self, reason: EndReason) {
+        if let (Some(seat), true) = (&mut self.seat, reason != EndReason::Revoked) {
+            seat.expect_back();
+        }
+    }
+}
+
+/// That a response is not whole, to the log; its clients see it break off.
+#[derive(Debug)]
+struct NotWhole(Outcome);
+
+impl fmt::Display for NotWhole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a recorded response is not whole, but {}", self.0)
+    }
+}
+
+impl Error for NotWhole {}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its name is what it is protected by.
+        f.debug_struct("Listener")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a client is told whose response is not here, for whatever reason.
+pub(crate) fn unknown() -> Event {
+    gap(Gap::new(GapReason::Unknown, None), None)
+}
