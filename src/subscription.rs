@@ -43,7 +43,7 @@ pub(crate) use frame::Frame;
 pub use not_before::NotBefore;
 use not_before::floors;
 use positions::Tag;
-pub(crate) use reader::{MAX_PAUSE, PAGE_BYTES, pauses};
+pub(crate) use reader::{MAX_PAUSE, PAGE_BYTES, in_time, pauses};
 use several::Several;
 pub use slow::SlowClient;
 pub(crate) use topics::Topics;
