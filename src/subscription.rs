@@ -27,7 +27,7 @@ use futures_core::Stream;
 use smol_str::SmolStr;
 
 use crate::{
-    event::{ByeReason, Event, EventId, bye, gap, open},
+    event::{EndReason, Event, EventId, bye, gap, open},
     last_event_id::LastEventId,
     sent::{Sent, Standing},
     store::Position,
@@ -92,7 +92,7 @@ pub enum Start {
 pub struct Subscription {
     following: Following,
     filter: Option<Box<Filter>>,
-    farewell: Option<ByeReason>,
+    farewell: Option<EndReason>,
 }
 
 /// An open stream is mostly one follower at its window, so all else is boxed.
@@ -268,7 +268,7 @@ impl Subscription {
     }
 
     /// Why it has ended, once it has.
-    pub(crate) fn farewell(&self) -> Option<ByeReason> {
+    pub(crate) fn farewell(&self) -> Option<EndReason> {
         self.farewell
     }
 

@@ -11,7 +11,7 @@ use super::{
     authorize::{Denial, Reason},
 };
 use crate::{
-    event::{ByeReason, bye},
+    event::{Event, busy},
     head,
     stop::Stop,
 };
@@ -82,7 +82,7 @@ impl Answer {
     /// one, whose only event says when to come back.
     fn busy(status: StatusCode, accept: Option<&[u8]>, retry: Duration) -> Self {
         if names_event_stream(accept) {
-            return Self::bye(ByeReason::Busy, retry);
+            return Self::bye(busy(), retry);
         }
         let mut answer = Self::text(status, "try again later\n");
         let seconds = retry.as_secs().max(1);
@@ -90,8 +90,8 @@ impl Answer {
         answer
     }
 
-    /// An event stream whose only event says why it is, and when to come back.
-    pub(super) fn bye(reason: ByeReason, retry: Duration) -> Self {
+    /// An event stream whose only event is `bye`, which says why, and when to come back.
+    pub(super) fn bye(bye: Event, retry: Duration) -> Self {
         Self {
             status: StatusCode::OK,
             headers: vec![
@@ -101,7 +101,7 @@ impl Answer {
                 ),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             ],
-            body: bye(reason).retry(retry).encode(),
+            body: bye.retry(retry).encode(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     connection::{Companion, Decoration, OpenStream, Terms},
-    event::ByeReason,
+    event::{EndReason, bye},
     head::{self, Headers},
     store::BoxFuture,
 };
@@ -88,7 +88,7 @@ impl SseLayer {
             && accept::names_event_stream(accept)
         {
             policy.seeing.refused(route.as_ref(), "draining");
-            return Entry::Refused(Answer::bye(ByeReason::Draining, drain.retry_time()));
+            return Entry::Refused(Answer::bye(bye(EndReason::Draining), drain.retry_time()));
         }
         if policy.hook.is_none() && policy.limits.is_empty() {
             return Entry::Open(Admission::to(route));
