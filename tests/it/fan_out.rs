@@ -18,6 +18,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
     runtime::Runtime,
+    sync::Notify,
     time::{Instant, sleep, timeout},
 };
 use tower_sse::{
@@ -399,11 +400,19 @@ fn clients_on_many_runtimes_get_what_threads_publish() {
     // It comes first, so the reader and a clock are its own, and it goes in the middle.
     let ending = one();
     let (hub_there, ready_there) = (hub.clone(), Arc::clone(&ready));
+    let middle = Arc::new(Notify::new());
+    let reach_middle = Arc::clone(&middle);
     let there = ending.spawn(async move {
         let mut events = hub_there.subscribe("topic", LastEventId::Absent).events();
+        let mut seen = 0;
         while let Some(event) = events.next().await {
             if event.event_type() == "sse.open" {
                 ready_there.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+            seen += 1;
+            if seen == PUBLISHERS * each / 2 {
+                reach_middle.notify_one();
             }
         }
     });
@@ -413,8 +422,9 @@ fn clients_on_many_runtimes_get_what_threads_publish() {
         }
     });
     let ending = thread::spawn(move || {
-        // Polled a while longer, and then dropped with its task, which has not ended.
-        ending.block_on(async { sleep(30 * MILLI).await });
+        // Dropped with its task, which has not ended.
+        let waits = async { timeout(PATIENCE, middle.notified()).await };
+        ending.block_on(waits).expect("half of the events");
         assert!(!there.is_finished());
     });
     let threads = [run(one(), 5), run(one(), 5), run(several, 20)];
