@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower_sse::{Event, Sse};
 
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Longer than what is read to its end may live, on a paused clock.
+const LIFETIME: Duration = Duration::from_secs(1_000_000);
 
 /// How many streams were not dropped yet.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +88,12 @@ impl<S> Drop for Counted<S> {
 async fn read(mut body: Local) -> (Vec<whatwg::Event>, Duration) {
     let begin = Instant::now();
     let mut seen = Vec::new();
-    while let Some(bytes) = body.next().await {
+    while let Some(bytes) = timeout(LIFETIME, body.next())
+        .await
+        .expect("something comes")
+    {
         seen.extend_from_slice(&bytes.expect("the body does not break off"));
+        assert!(begin.elapsed() < LIFETIME, "it goes on and on");
     }
     (whatwg::parse(&seen).events, begin.elapsed())
 }

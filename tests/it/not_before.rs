@@ -1,12 +1,15 @@
 //! What a client is never sent, wherever it begins.
 
 use std::{
+    fmt::Debug,
     num::NonZeroUsize,
     pin::pin,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tower_sse::{
@@ -284,6 +287,17 @@ async fn nothing_from_before_a_time_is_sent() {
     }
 }
 
+/// The data of the blocks that are there now.
+async fn data(body: &mut (impl Body<Data = Bytes, Error: Debug> + Unpin)) -> Vec<String> {
+    let mut text = String::new();
+    while let Ok(Some(frame)) = timeout(SECOND, body.frame()).await {
+        let bytes = frame.unwrap().into_data().unwrap();
+        text.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(str::to_owned).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn blocks_are_held_back_like_events() {
     let hub = timed(true);
@@ -294,20 +308,23 @@ async fn blocks_are_held_back_like_events() {
     ] {
         let subscription = hub.subscribe(&TOPIC, after(&ids[0])).not_before(not_before);
         let mut body = pin!(Sse::new(subscription).into_http_response().into_body());
-        let mut data = async || {
-            let mut text = String::new();
-            while let Ok(Some(frame)) = timeout(SECOND, body.frame()).await {
-                let bytes = frame.unwrap().into_data().unwrap();
-                text.push_str(std::str::from_utf8(&bytes).unwrap());
-            }
-            let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-            data.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let first = data().await;
+        let first = data(&mut body).await;
         assert_eq!(first[..5], numbers(5..10));
         publish(&hub, "topic", 10..13).await;
-        assert_eq!(data().await, numbers(10..13));
+        assert_eq!(data(&mut body).await, numbers(10..13));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_of_the_window_are_held_back_too() {
+    let hub = timed(true);
+    let ids = publish(&hub, "topic", 0..3).await;
+    let subscription = hub.subscribe(&TOPIC, after(&ids[2]));
+    let subscription = subscription.not_before(NotBefore::Time(UNIX_EPOCH + 6 * SECOND));
+    let mut body = pin!(Sse::new(subscription).into_http_response().into_body());
+    assert!(data(&mut body).await.is_empty());
+    publish(&hub, "topic", 3..8).await;
+    assert_eq!(data(&mut body).await, numbers(5..8));
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,9 +68,14 @@ pub(crate) type LateStore = Altered<Late>;
 
 /// A store with so many events.
 pub(crate) async fn late(late: Duration, events: usize) -> LateStore {
-    let bytes = NonZeroUsize::new(1 << 28).unwrap();
-    let memory = MemoryStore::new().max_bytes(bytes);
-    let record = |_| NewRecord::event(None, "x".repeat(EVENT));
+    late_of(late, events, EVENT).await
+}
+
+/// A store with so many events of so many bytes.
+async fn late_of(late: Duration, events: usize, bytes: usize) -> LateStore {
+    let most = NonZeroUsize::new(1 << 28).unwrap();
+    let memory = MemoryStore::new().max_bytes(most).max_events(most);
+    let record = |_| NewRecord::event(None, "x".repeat(bytes));
     let append = Append::new((0..events).map(record));
     let _ = memory.append(&HISTORY, append).await.unwrap();
     let history = Arc::default();
@@ -174,6 +179,24 @@ async fn filtered_events_and_those_of_several_topics_are_in_the_budget() {
         assert_eq!(store.reads.history.most(), 3);
         assert!(out.most() <= BYTES, "{} bytes", out.most());
     }
+}
+
+/// A page of events that are small is many times as much when it is written.
+#[tokio::test(start_paused = true)]
+async fn what_is_written_around_events_is_in_the_budget() {
+    const BYTES: usize = 1024 * 1024;
+    const EVENTS: usize = 20_000;
+    let store = late_of(5 * MILLI, EVENTS, 4).await;
+    let hub = hub(&store, 1, BYTES);
+    let out = Arc::<Gauge>::default();
+    let clients = (0..30).map(|client| {
+        // A page in one piece, so that it is written as soon as it is read.
+        let body = body(KINDS[1](&hub, client));
+        take(body, EVENTS, 100 * MILLI, Arc::clone(&out))
+    });
+    timeout(3600 * SECOND, join_all(clients)).await.unwrap();
+    // The page that found out is beside the budget.
+    assert!(out.most() <= 2 * BYTES, "{} bytes", out.most());
 }
 
 #[tokio::test(start_paused = true)]
