@@ -26,7 +26,7 @@ use crate::{
         Append, Appended, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind,
         StoreError, StoreErrorKind,
     },
-    subscription::{Feeds, MAX_PAUSE, PAGE_BYTES, pauses},
+    subscription::{Feeds, MAX_PAUSE, PAGE_BYTES, in_time, pauses},
     sync::Arc,
     topic_name::TopicName,
 };
@@ -53,6 +53,12 @@ pub(super) enum LogError {
     Store(StoreError),
 }
 
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,13 +79,26 @@ impl Error for LogError {
 }
 
 impl Log {
-    /// Begins the log of `topic`, which has its beginning at `head`. `None` if somebody else has.
+    /// Begins the log of `topic`, which has no log yet, and begins at `head` if that is known. `None` if
+    /// somebody else has begun it.
     pub(super) async fn begin(
         feeds: &Arc<Feeds>,
         topic: TopicName,
-        head: Position,
+        head: Option<Position>,
         rules: &Rules,
     ) -> Result<Option<Self>, StoreError> {
+        let mut tries = Tries::new(rules.lease);
+        let head = loop {
+            let found = match head {
+                Some(head) => break head,
+                None => in_time(feeds.store.heads(std::slice::from_ref(&topic))).await,
+            };
+            match found.map(|heads| heads.first().copied()) {
+                Ok(Some(head)) => break head,
+                Ok(None) => return Err(StoreErrorKind::Damaged.into()),
+                Err(error) => tries.fail(error).await?,
+            }
+        };
         let mut log = Self {
             feeds: Arc::clone(feeds),
             topic,
@@ -270,7 +289,7 @@ impl Tries {
     }
 
     /// Waits for the next attempt, unless another one is of no use.
-    async fn fail(&mut self, error: StoreError) -> Result<(), LogError> {
+    async fn fail(&mut self, error: StoreError) -> Result<(), StoreError> {
         let is_passing = matches!(
             error.kind(),
             StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
@@ -282,7 +301,7 @@ impl Tries {
                 .until
                 .is_some_and(|until| next.is_none_or(|next| next > until))
         {
-            return Err(LogError::Store(error));
+            return Err(error);
         }
         sleep(pause).await;
         Ok(())

@@ -22,8 +22,7 @@ use super::{
 use crate::{
     connection::{Source, WeakStream, caught, drop_caught},
     event::EventName,
-    store::{NewRecord, RecordKind, StoreErrorKind},
-    subscription::in_time,
+    store::{NewRecord, RecordKind},
     sync::Arc,
     topic_name::TopicName,
     wire::{Block, DecodedEvent, Decoder},
@@ -225,15 +224,8 @@ impl Producer {
 
     /// Begins the record.
     async fn begin(&mut self) -> Result<(), End> {
-        let begun = async {
-            let topic = std::slice::from_ref(&self.topic);
-            let heads = in_time(self.recordings.feeds.store.heads(topic)).await?;
-            let head = heads.into_iter().next();
-            let head = head.ok_or(StoreErrorKind::Damaged)?;
-            let (feeds, topic) = (&self.recordings.feeds, self.topic.clone());
-            Log::begin(feeds, topic, head, &self.rules).await
-        };
-        match begun.await {
+        let feeds = &self.recordings.feeds;
+        match Log::begin(feeds, self.topic.clone(), None, &self.rules).await {
             Ok(Some(log)) => {
                 self.production.begin(log.head());
                 self.recorder = Recorder::Log(log);
@@ -331,7 +323,8 @@ impl Producer {
             return Err(End::told(Outcome::Failed));
         }
         self.recorder = Recorder::Nowhere;
-        self.production.end_record();
+        let uncertain = records.iter().map(is_event).collect();
+        self.production.end_record(uncertain);
         self.pass(&records);
         Ok(())
     }
