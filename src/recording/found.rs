@@ -104,7 +104,7 @@ impl Recordings {
         if self.beginning(&topic).await?.is_some() {
             return Ok(false);
         }
-        let append = Append::new([Note::Stop.record()]).gone_after(rules.kept_for);
+        let append = Append::new([Note::Stop.record()]).gone_after(rules.kept_alive());
         let stored = in_time(self.feeds.store.append(&topic, append)).await;
         stored.map(|_| true)
     }

@@ -208,8 +208,9 @@ impl Listener {
         let log = watch::Log {
             feeds: &self.recordings.feeds,
             topic: &self.topic,
-            kept_for: self.rules.kept_for,
+            rules: &self.rules,
             at: cursor,
+            is_live: following.follower.standing().live,
         };
         following.watch.poll(&log, cx);
         Poll::Pending

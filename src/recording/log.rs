@@ -37,8 +37,10 @@ pub(super) struct Log {
     feeds: Arc<Feeds>,
     topic: TopicName,
     head: Position,
-    /// For how long the log is there after its last record.
+    /// For how long the log is there after its end.
     kept_for: Duration,
+    /// For how long it is there before that, where nothing is appended.
+    kept_alive: Duration,
     /// For how long an append is tried.
     patience: Duration,
 }
@@ -85,6 +87,7 @@ impl Log {
             topic,
             head,
             kept_for: rules.kept_for,
+            kept_alive: rules.kept_alive(),
             patience: rules.lease,
         };
         let token = format!("{:x}", fastrand::u128(..));
@@ -153,10 +156,15 @@ impl Log {
         records: &[NewRecord],
         tries: &mut Tries,
     ) -> Result<Attempt, LogError> {
+        let is_end = |record: &NewRecord| record.kind() == RecordKind::End;
+        let gone_after = match records.iter().any(is_end) {
+            true => self.kept_for,
+            false => self.kept_alive,
+        };
         loop {
             let append = Append::new(records.iter().cloned())
                 .while_head(self.head)
-                .gone_after(self.kept_for);
+                .gone_after(gone_after);
             let appended = self.feeds.store.append(&self.topic, append);
             match self.in_time(appended).await {
                 Ok(Appended::Stored(head)) => {

@@ -34,7 +34,7 @@ async fn cut_after_every_event(
     for way in (0..ways.len()).cycle().skip(1) {
         if fastrand::bool() {
             let more = (events - released).min(fastrand::usize(1..4));
-            peers[producer].release(more).await;
+            peers[producer].release(&path, more).await;
             released += more;
         }
         let (peer, kind) = ways[way];
@@ -52,7 +52,7 @@ async fn cut_after_every_event(
             continue;
         }
         if came.len() == released {
-            peers[producer].release(1).await;
+            peers[producer].release(&path, 1).await;
             released += 1;
         }
         response

@@ -39,7 +39,7 @@ async fn broken(mut response: Response, reason: &str) -> Vec<(String, String)> {
 /// first place before them.
 async fn begin(peer: &mut Peer, kind: Kind) -> (Response, Vec<String>) {
     let mut first = peer.get(kind, "/1000").await;
-    peer.release(3).await;
+    peer.release("/1000", 3).await;
     let ids = first.events(4).await.into_iter().map(|(_, _, id)| id);
     let ids = ids.collect();
     (first, ids)
@@ -58,7 +58,7 @@ async fn a_producer_that_is_killed_is_told_after_its_lease() {
         let mut listening = elsewhere.come_back(other, "/1000", &ids[1]).await;
         assert_eq!(contents(&listening.events(2).await), said(3)[1..]);
         let alive = Instant::now();
-        producing.release(1).await;
+        producing.release("/1000", 1).await;
         listening.events(3).await;
         producing.kill().await;
         assert_eq!(first.end().await, End::Broken);
@@ -109,7 +109,7 @@ async fn a_producer_that_drains_goes_on_for_clients_elsewhere() {
         let [mut producing, elsewhere] = Peer::two(&setup).await;
         let path = format!("/{EVENTS}");
         let mut first = producing.get(one, &path).await;
-        producing.release(5).await;
+        producing.release(&path, 5).await;
         first.events(6).await;
         // Streams end one after the other, and the one that is of interest among the first.
         let mut others = Vec::new();
@@ -127,9 +127,9 @@ async fn a_producer_that_drains_goes_on_for_clients_elsewhere() {
         let mut refused = producing.send(one, ask.header("last-event-id", &id)).await;
         assert_eq!(refused.events(1).await[0].0, "sse.bye");
         let mut again = elsewhere.come_back(other, &path, &id).await;
-        producing.release(2).await;
+        producing.release(&path, 2).await;
         again.events(2).await;
-        producing.release(EVENTS - 7).await;
+        producing.release(&path, EVENTS - 7).await;
         assert_eq!(again.end().await, End::Complete);
         came.extend(again.parsed().events);
         assert_eq!(contents(&came), said(EVENTS));
@@ -172,7 +172,7 @@ async fn a_handler_that_fails_is_told_elsewhere() {
         let mut first = producing.get(one, "/fails/3").await;
         let id = first.events(1).await.remove(0).2;
         let listening = elsewhere.come_back(other, "/fails/3", &id).await;
-        producing.release(3).await;
+        producing.release("/fails/3", 3).await;
         for response in [first, listening] {
             assert_eq!(broken(response, "failed").await, said(3));
         }
@@ -196,7 +196,7 @@ async fn a_producer_that_is_cut_off_from_the_store_is_fenced() {
         let mut listening = elsewhere.come_back(other, "/1000", &ids[0]).await;
         listening.events(3).await;
         proxy.is(Network::Cut);
-        producing.release(2).await;
+        producing.release("/1000", 2).await;
         assert_eq!(broken(listening, "lost").await, said(3));
         // Its own client is told, and goes on.
         let events = first.events(7).await;
@@ -205,7 +205,7 @@ async fn a_producer_that_is_cut_off_from_the_store_is_fenced() {
         assert_eq!(id, "r.ended");
         assert_eq!(contents(&events), said(5));
         proxy.is(Network::Whole);
-        producing.release(1).await;
+        producing.release("/1000", 1).await;
         assert_eq!(contents(&first.events(8).await), said(6));
         // What is recorded stays as it was told.
         let again = elsewhere.come_back(other, "/1000", &ids[0]).await;

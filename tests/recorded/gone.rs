@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use servers::{Redis, Server};
+use tokio::time::sleep;
 
 use crate::{
     client::{End, soon},
@@ -36,7 +38,7 @@ async fn an_id_from_before_a_wipe_is_unknown() {
     let mut peers = Peer::two(&Setup::at(server.url())).await;
     for kind in KINDS {
         let mut whole = peers[0].get(kind, "/3").await;
-        peers[0].release(3).await;
+        peers[0].release("/3", 3).await;
         assert_eq!(whole.end().await, End::Complete);
         let ids: Vec<_> = whole
             .parsed()
@@ -61,74 +63,86 @@ async fn who_listens_while_the_store_is_wiped_is_told() {
         return;
     };
     let mut peers = Peer::two(&Setup::at(server.url())).await;
-    for kind in KINDS {
-        let mut first = peers[0].get(kind, "/5").await;
-        peers[0].release(2).await;
-        let ids: Vec<_> = first
-            .events(3)
-            .await
-            .into_iter()
-            .map(|event| event.2)
-            .collect();
-        let mut listening = peers[1].come_back(kind, "/5", &ids[0]).await;
+    let mut clients = Vec::new();
+    for (kind, path) in [(Kind::Axum, "/axum/5"), (Kind::Actix, "/actix/5")] {
+        let mut first = peers[0].get(kind, path).await;
+        peers[0].release(path, 2).await;
+        let ids = first.events(3).await.into_iter().map(|event| event.2);
+        let ids: Vec<_> = ids.collect();
+        let mut listening = peers[1].come_back(kind, path, &ids[0]).await;
         listening.events(2).await;
-        assert_eq!(server.cli(&["FLUSHALL"]), "OK");
-        peers[0].release(3).await;
-        // The one has a producer yet, the other has lost it.
+        clients.push((kind, path, first, listening, ids));
+    }
+    assert_eq!(server.cli(&["FLUSHALL"]), "OK");
+    for (kind, path, mut first, mut listening, ids) in clients {
+        peers[0].release(path, 3).await;
+        // It still has its producer.
         assert_eq!(first.end().await, End::Complete);
         let events = first.parsed().events;
         assert_eq!(contents(&events), said(5));
-        assert_eq!(events[3].1, r#"{"resumable":false}"#);
+        let (name, data, id) = &events[3];
+        let told = (&**name, &**data, &**id);
+        assert_eq!(told, ("sse.open", r#"{"resumable":false}"#, "r.ended"));
+        // And this one has not.
         assert_eq!(listening.end().await, End::Complete);
         assert!(listening.text().ends_with(UNKNOWN), "{}", listening.text());
-        is_unknown(&peers[1], kind, "/5", &ids[1]).await;
+        is_unknown(&peers[1], kind, path, &ids[1]).await;
     }
 }
 
 #[tokio::test]
 async fn a_record_goes_after_its_time_in_every_store() {
-    for place in Place::all() {
-        let mut setup = Setup::new(&place);
-        // Also where a producer would not give a sign of life for longer.
-        setup.kept_for = Duration::from_millis(1500);
-        let mut peers = vec![Peer::start(&setup).await];
-        while peers.len() < place.shared_by {
-            peers.push(Peer::start(&setup).await);
+    // All at once, since it takes time.
+    let places = Place::all();
+    join_all(places.iter().map(goes_after_its_time)).await;
+}
+
+async fn goes_after_its_time(place: &Place) {
+    let mut setup = Setup::new(place);
+    // Less than it takes the producer to give a sign of life.
+    setup.kept_for = Duration::from_millis(1500);
+    let mut peers = vec![Peer::start(&setup).await];
+    while peers.len() < place.shared_by {
+        peers.push(Peer::start(&setup).await);
+    }
+    let elsewhere = peers.len() - 1;
+    let mut clients = Vec::new();
+    for (kind, path) in [(Kind::Axum, "/axum/4"), (Kind::Actix, "/actix/4")] {
+        let mut first = peers[0].get(kind, path).await;
+        let open = first.events(1).await.remove(0).2;
+        peers[0].release(path, 2).await;
+        // It notes that it is there, which is no reason to keep the record for longer.
+        let mut listening = peers[elsewhere].come_back(kind, path, &open).await;
+        listening.events(2).await;
+        clients.push((kind, path, open, first, listening));
+    }
+    sleep(setup.kept_for * 2).await;
+    for (kind, path, open, mut first, mut listening) in clients {
+        let mut late = peers[elsewhere].come_back(kind, path, &open).await;
+        assert_eq!(contents(&late.events(2).await), said(2), "{}", place.store);
+        let ends = Instant::now();
+        peers[0].release(path, 2).await;
+        for response in [&mut first, &mut listening, &mut late] {
+            assert_eq!(response.end().await, End::Complete);
+            assert_eq!(contents(&response.parsed().events), said(4));
         }
-        let last = peers.len() - 1;
-        for kind in KINDS {
-            eprintln!("{} in {kind:?}", place.store);
-            let mut first = peers[0].get(kind, "/4").await;
-            let open = first.events(1).await.remove(0).2;
-            peers[0].release(2).await;
-            // It notes that it is there, which is no reason to keep the record for longer.
-            let mut listening = peers[last].come_back(kind, "/4", &open).await;
-            listening.events(2).await;
-            tokio::time::sleep(setup.kept_for * 2).await;
-            let mut again = peers[last].come_back(kind, "/4", &open).await;
-            assert_eq!(contents(&again.events(2).await), said(2));
-            let ends = Instant::now();
-            peers[0].release(2).await;
-            for response in [&mut first, &mut listening, &mut again] {
-                assert_eq!(response.end().await, End::Complete);
-                assert_eq!(contents(&response.parsed().events), said(4));
-            }
-            soon(async {
-                loop {
-                    let mut rest = peers[last].come_back(kind, "/4", &open).await;
-                    assert_eq!(rest.end().await, End::Complete);
-                    if rest.text() == UNKNOWN {
-                        break;
-                    }
-                    assert_eq!(contents(&rest.parsed().events), said(4));
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+        let again = || peers[elsewhere].come_back(kind, path, &open);
+        soon(async {
+            loop {
+                let mut rest = again().await;
+                assert_eq!(rest.end().await, End::Complete);
+                if rest.text() == UNKNOWN {
+                    break;
                 }
-            })
-            .await;
-            assert!(ends.elapsed() >= setup.kept_for, "{:?}", ends.elapsed());
-            for peer in &peers {
-                is_unknown(peer, kind, "/4", &open).await;
+                assert_eq!(contents(&rest.parsed().events), said(4));
+                sleep(Duration::from_millis(50)).await;
             }
+        })
+        .await;
+        let kept = ends.elapsed();
+        assert!(kept >= setup.kept_for, "{} for {kept:?}", place.store);
+        for peer in &peers {
+            is_unknown(peer, kind, path, &open).await;
         }
     }
 }

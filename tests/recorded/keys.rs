@@ -29,7 +29,7 @@ async fn of_two_that_come_at_once_one_produces() {
         // Only one of them has a handler that waits.
         for peer in [&mut one, &mut other] {
             if peer.alive().await > 0 {
-                peer.release(EVENTS).await;
+                peer.release("/5", EVENTS).await;
             }
         }
         let mut ids = Vec::new();

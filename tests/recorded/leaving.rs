@@ -33,7 +33,7 @@ async fn an_answer_is_stopped_from_another_process() {
     let [mut producing, mut elsewhere] = Peer::two(&setup).await;
     for (one, other) in WAYS {
         let mut first = producing.get(one, "/1000").await;
-        producing.release(2).await;
+        producing.release("/1000", 2).await;
         let id = first.events(3).await.remove(0).2;
         let mut listening = elsewhere.come_back(other, "/1000", &id).await;
         listening.events(2).await;
@@ -62,30 +62,29 @@ async fn who_listens_elsewhere_keeps_an_answer_going() {
     // Both at once, since they take their time.
     let mut first = Vec::new();
     let mut listening = Vec::new();
-    for (one, other) in WAYS {
-        let mut client = producing.get(one, "/1000").await;
+    for ((one, other), path) in WAYS.into_iter().zip(["/a/1000", "/b/1000"]) {
+        let mut client = producing.get(one, path).await;
         let id = client.events(1).await.remove(0).2;
-        listening.push((elsewhere.come_back(other, "/1000", &id).await, other, id));
+        let mut again = elsewhere.come_back(other, path, &id).await;
+        // With this the producer reads what the other one has noted.
+        producing.release(path, 1).await;
+        again.events(1).await;
+        listening.push((again, other, path, id));
         first.push(client);
-    }
-    // What they have noted is read with the next event.
-    producing.release(2).await;
-    for (client, ..) in &mut listening {
-        client.events(1).await;
     }
     drop(first);
     // Longer than what they have noted is good for, so that they have to note it again.
     tokio::time::sleep(setup.lease * 4 + setup.goes_on).await;
     assert_eq!(producing.alive().await, 2);
-    producing.release(2).await;
     let mut left = Vec::new();
-    for (mut client, other, id) in listening {
+    for (mut client, other, path, id) in listening {
+        producing.release(path, 1).await;
         assert_eq!(contents(&client.events(2).await), said(2));
-        left.push((other, id));
+        left.push((other, path, id));
     }
     producing.is_idle().await;
-    for (other, id) in left {
-        let again = elsewhere.come_back(other, "/1000", &id).await;
+    for (other, path, id) in left {
+        let again = elsewhere.come_back(other, path, &id).await;
         assert_eq!(cancelled(again).await, said(2));
     }
     assert_eq!(producing.runs().await, 2);

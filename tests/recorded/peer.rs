@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
     process::Stdio,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -155,9 +155,9 @@ impl Peer {
         self.input.flush().await.unwrap();
     }
 
-    /// Lets its handlers send this many events more.
-    pub(crate) async fn release(&mut self, events: usize) {
-        self.tell(&format!("release {events}")).await;
+    /// Lets its handlers of a path send this many events more.
+    pub(crate) async fn release(&mut self, path: &str, events: usize) {
+        self.tell(&format!("release {path} {events}")).await;
     }
 
     /// How often its handler ran.
@@ -224,17 +224,24 @@ impl Peer {
 /// The handler of all paths: `/7` is an answer of seven events, `/fails/7` fails after them.
 #[derive(Clone)]
 struct Handler {
-    permits: Arc<Semaphore>,
+    permits: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     runs: Arc<AtomicUsize>,
     alive: Arc<Arc<()>>,
 }
 
 impl Handler {
+    /// For what handlers of a path send.
+    fn permits(&self, path: &str) -> Arc<Semaphore> {
+        let mut permits = self.permits.lock().unwrap();
+        let permits = permits.entry(path.to_owned());
+        Arc::clone(permits.or_insert_with(|| Arc::new(Semaphore::new(0))))
+    }
+
     fn stream(&self, path: &str) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
         self.runs.fetch_add(1, Ordering::Relaxed);
         let (rest, count) = path.rsplit_once('/').unwrap();
         let count: usize = count.parse().unwrap();
-        let permits = Arc::clone(&self.permits);
+        let permits = self.permits(path);
         let alive = Arc::clone(&*self.alive);
         let pieces = stream::unfold(
             (0, permits, alive),
@@ -279,7 +286,7 @@ async fn serves() {
     let drain = Drain::new(stop.clone()).within(setup.drain);
     let resumable = setup.resumable().await;
     let handler = Handler {
-        permits: Arc::new(Semaphore::new(0)),
+        permits: Arc::default(),
         runs: Arc::default(),
         alive: Arc::default(),
     };
@@ -307,7 +314,10 @@ async fn obey(handler: &Handler, resumable: &Resumable) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match line.split_once(' ').unwrap_or((&line, "")) {
-            ("release", events) => handler.permits.add_permits(events.parse().unwrap()),
+            ("release", more) => {
+                let (path, events) = more.split_once(' ').unwrap();
+                handler.permits(path).add_permits(events.parse().unwrap());
+            }
             ("runs", _) => tell(handler.runs.load(Ordering::Relaxed)),
             ("alive", _) => tell(Arc::strong_count(&*handler.alive) - 1),
             ("stop", id) => tell(resumable.stop(id, None).await.unwrap()),
