@@ -226,8 +226,12 @@ impl Peer {
 struct Handler {
     permits: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     runs: Arc<AtomicUsize>,
-    alive: Arc<Arc<()>>,
+    alive: Arc<Alive>,
 }
+
+/// All streams of a handler hold what is in it.
+#[derive(Default)]
+struct Alive(Arc<()>);
 
 impl Handler {
     /// For what handlers of a path send.
@@ -242,7 +246,7 @@ impl Handler {
         let (rest, count) = path.rsplit_once('/').unwrap();
         let count: usize = count.parse().unwrap();
         let permits = self.permits(path);
-        let alive = Arc::clone(&*self.alive);
+        let alive = Arc::clone(&self.alive.0);
         let pieces = stream::unfold(
             (0, permits, alive),
             move |(number, permits, alive)| async move {
@@ -319,7 +323,7 @@ async fn obey(handler: &Handler, resumable: &Resumable) {
                 handler.permits(path).add_permits(events.parse().unwrap());
             }
             ("runs", _) => tell(handler.runs.load(Ordering::Relaxed)),
-            ("alive", _) => tell(Arc::strong_count(&*handler.alive) - 1),
+            ("alive", _) => tell(Arc::strong_count(&handler.alive.0) - 1),
             ("stop", id) => tell(resumable.stop(id, None).await.unwrap()),
             _ => panic!("{line:?} is none of its orders"),
         }
