@@ -18,8 +18,8 @@ use super::{
     production::{Now, Production, Seat},
 };
 use crate::{
-    connection::{BoxError, EndReason, Source},
-    event::{ByeReason, Event, Gap, GapReason, bye, gap, not_resumable, open},
+    connection::{BoxError, Source},
+    event::{EndReason, Event, Gap, GapReason, bye, gap, not_resumable, open},
     last_event_id::ResumeOutcome,
     sent::{Sent, Standing},
     store::{Position, RecordKind},
@@ -312,10 +312,7 @@ impl Listener {
             Step::End(reason, at) => {
                 let id = at.map(|at| self.name.id(at)).unwrap_or_default();
                 let bye = self.tell(bye(reason), id);
-                self.end(match reason {
-                    ByeReason::Lagged => EndReason::Lagged,
-                    _ => EndReason::Unavailable,
-                });
+                self.end(reason);
                 bye
             }
             Step::Open(_) | Step::Joined(..) => {
@@ -395,13 +392,11 @@ impl Listener {
     fn tell_outcome(&mut self, outcome: Outcome) -> Option<Sent> {
         let reason = match outcome {
             Outcome::Finished => return self.end(EndReason::Complete),
-            Outcome::Cancelled => {
-                self.end(EndReason::Cancelled);
-                ByeReason::Cancelled
-            }
-            Outcome::Failed => ByeReason::Failed,
-            Outcome::Lost => ByeReason::Lost,
+            Outcome::Cancelled => EndReason::Cancelled,
+            Outcome::Failed => EndReason::Failed,
+            Outcome::Lost => EndReason::Lost,
         };
+        self.end(reason);
         if outcome != Outcome::Cancelled {
             self.phase = Phase::Failing(outcome);
         }
@@ -422,7 +417,7 @@ impl Source for Listener {
                 Phase::Passing => ready!(self.poll_passing(cx)),
                 Phase::Ending(outcome) => self.tell_outcome(outcome),
                 Phase::Failing(outcome) => {
-                    self.end(EndReason::Failed);
+                    self.phase = Phase::Over;
                     return Poll::Ready(Some(Err(Box::new(NotWhole(outcome)))));
                 }
                 Phase::Over => return Poll::Ready(None),

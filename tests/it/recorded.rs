@@ -22,6 +22,7 @@ use tokio::{sync::mpsc, task::LocalSet};
 use tower_sse::{Denial, Grant, RequestView, Resumable, SseLayer};
 
 use crate::{
+    life::Alive,
     servers::{Kind, Local, Site, Streamed},
     whatwg::{self, Event},
 };
@@ -36,7 +37,7 @@ const UNKNOWN: &str = "event: sse.gap\ndata: {\"reason\":\"unknown\"}\nid: r.end
 #[derive(Clone, Default)]
 struct Produced {
     runs: Arc<AtomicUsize>,
-    alive: Arc<Arc<()>>,
+    alive: Alive,
     senders: Arc<Mutex<Vec<Sender>>>,
 }
 
@@ -45,12 +46,10 @@ type Sender = mpsc::UnboundedSender<Result<Bytes, io::Error>>;
 impl Produced {
     fn stream(&self) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + use<> {
         self.runs.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         self.senders.lock().unwrap().push(sender);
-        let alive = Arc::clone(&*self.alive);
-        stream::unfold((receiver, alive), async |(mut receiver, alive)| {
-            Some((receiver.recv().await?, (receiver, alive)))
-        })
+        self.alive
+            .keep(stream::poll_fn(move |cx| receiver.poll_recv(cx)))
     }
 
     /// A site without a layer.
@@ -95,7 +94,7 @@ impl Produced {
 
     /// How many streams there are.
     fn alive(&self) -> usize {
-        Arc::strong_count(&*self.alive) - 1
+        self.alive.count()
     }
 }
 
