@@ -87,6 +87,11 @@ impl Rules {
     fn alive_every(&self) -> Duration {
         self.lease / 3
     }
+
+    /// For how long a record is there without a sign of life: one may be late by what an append may take.
+    fn kept_alive(&self) -> Duration {
+        self.kept_for.max(self.lease.saturating_mul(3))
+    }
 }
 
 impl Recordings {

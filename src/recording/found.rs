@@ -6,7 +6,7 @@ use super::{
     note::{Note, Outcome},
 };
 use crate::{
-    store::{Append, Position, Read, ReadFrom, RecordKind, StoreError},
+    store::{Append, Position, Read, ReadFrom, Record, RecordKind, StoreError},
     subscription::{PAGE_BYTES, in_time},
     sync::Arc,
     topic_name::TopicName,
@@ -105,16 +105,21 @@ impl Recordings {
         if self.beginning(&topic).await?.is_some() {
             return Ok(false);
         }
-        let append = Append::new([Note::Stop.record()]).gone_after(rules.kept_for);
+        let append = Append::new([Note::Stop.record()]).gone_after(rules.kept_alive());
         let stored = in_time(self.feeds.store.append(&topic, append)).await;
         stored.map(|_| true)
     }
 
-    /// Where the log of `topic` would begin, if it has none.
+    /// Where the record of `topic` would begin, if it has none.
     async fn beginning(&self, topic: &TopicName) -> Result<Option<Position>, StoreError> {
         let read = self.feeds.store.read(topic, ReadFrom::Oldest, PAGE_BYTES);
+        // Notes of others may come too late, and then are all that there is.
+        let is_note = |record: &Record| {
+            let note = Note::of(record.content());
+            note.is_some_and(|note| !note.is_producers())
+        };
         Ok(match in_time(read).await? {
-            Read::Page(page) if page.records.is_empty() => Some(page.head),
+            Read::Page(page) if page.records.iter().all(is_note) => Some(page.end()),
             _ => None,
         })
     }
@@ -160,5 +165,41 @@ impl Recordings {
                 return Ok(Behind::Nothing);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        recording::{Leaving, StoreFailure},
+        store::{Appended, MemoryStore},
+    };
+
+    const RULES: Rules = Rules {
+        lease: Duration::from_secs(10),
+        kept_for: Duration::from_secs(600),
+        leaving: Leaving::Cancel,
+        failing: StoreFailure::Fail,
+        ids: true,
+    };
+
+    #[tokio::test]
+    async fn what_others_note_where_there_is_no_record_begins_none() {
+        let recordings = Recordings::new(Arc::new(MemoryStore::new()));
+        let owner = Owner::new(Some("alice"), "/chat");
+        let topic = owner.topic(owner.name_of("key"));
+        // The record that they mean was lost with all else.
+        for note in [Note::Listened, Note::Stop] {
+            let append = Append::new([note.record()]);
+            let appended = recordings.feeds.store.append(&topic, append).await;
+            assert!(matches!(appended, Ok(Appended::Stored(_))));
+        }
+        let claimed = recordings.claim(&owner, "key", RULES).await.unwrap();
+        assert!(matches!(claimed, Claimed::New(..)), "{claimed:?}");
+        let again = recordings.claim(&owner, "key", RULES).await.unwrap();
+        assert!(matches!(again, Claimed::Known(_)), "{again:?}");
     }
 }

@@ -208,8 +208,9 @@ impl Listener {
         let log = watch::Log {
             feeds: &self.recordings.feeds,
             topic: &self.topic,
-            kept_for: self.rules.kept_for,
+            rules: &self.rules,
             at: cursor,
+            is_live: following.follower.standing().live,
         };
         following.watch.poll(&log, cx);
         Poll::Pending
@@ -484,9 +485,7 @@ impl fmt::Debug for Listener {
 /// Whether a client that was sent all up to a place was sent all up to this one.
 fn has_reached(cursor: Option<Position>, place: Option<Position>) -> bool {
     place.is_none_or(|place| {
-        cursor.is_some_and(|cursor| {
-            cursor.epoch() == place.epoch() && cursor.offset() >= place.offset()
-        })
+        cursor.is_some_and(|at| at.epoch() == place.epoch() && at.offset() >= place.offset())
     })
 }
 

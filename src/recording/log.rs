@@ -37,8 +37,10 @@ pub(super) struct Log {
     feeds: Arc<Feeds>,
     topic: TopicName,
     head: Position,
-    /// For how long the log is there after its last record.
+    /// For how long the log is there after its end.
     kept_for: Duration,
+    /// For how long it is there before that, where nothing is appended.
+    kept_alive: Duration,
     /// For how long an append is tried.
     patience: Duration,
 }
@@ -104,6 +106,7 @@ impl Log {
             topic,
             head,
             kept_for: rules.kept_for,
+            kept_alive: rules.kept_alive(),
             patience: rules.lease,
         };
         let token = format!("{:x}", fastrand::u128(..));
@@ -172,10 +175,15 @@ impl Log {
         records: &[NewRecord],
         tries: &mut Tries,
     ) -> Result<Attempt, LogError> {
+        let is_end = |record: &NewRecord| record.kind() == RecordKind::End;
+        let gone_after = match records.iter().any(is_end) {
+            true => self.kept_for,
+            false => self.kept_alive,
+        };
         loop {
             let append = Append::new(records.iter().cloned())
                 .while_head(self.head)
-                .gone_after(self.kept_for);
+                .gone_after(gone_after);
             let appended = self.feeds.store.append(&self.topic, append);
             match self.in_time(appended).await {
                 Ok(Appended::Stored(head)) => {
@@ -230,7 +238,8 @@ impl Log {
             let from = ReadFrom::After(self.head);
             let read = self.feeds.store.read(&self.topic, from, PAGE_BYTES);
             match self.in_time(read).await {
-                Ok(Read::Page(page)) if page.start == self.head => {
+                // It begins elsewhere only where that is the beginning of the log.
+                Ok(Read::Page(page)) => {
                     self.head = page.end();
                     found.extend(page.records.into_iter().map(Record::into_content));
                     if self.head == page.head {
@@ -305,5 +314,102 @@ impl Tries {
         }
         sleep(pause).await;
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::{
+        num::NonZeroUsize,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+    use crate::{
+        recording::{Leaving, StoreFailure},
+        store::{Epoch, EventStore, MemoryStore},
+    };
+
+    /// The head of a topic without a log, in stores where that is of no log to come.
+    const ABSENT: Position = Position::new(Epoch::new(7), 3);
+
+    /// Stores the first append, and does not say so.
+    struct Mute {
+        store: MemoryStore,
+        beginning: Position,
+        has_lost: AtomicBool,
+    }
+
+    impl Mute {
+        fn place(&self, at: Position) -> Position {
+            match at {
+                ABSENT => self.beginning,
+                at => at,
+            }
+        }
+    }
+
+    impl EventStore for Mute {
+        async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
+            let append = match append.condition() {
+                Some(at) => append.while_head(self.place(at)),
+                None => append,
+            };
+            let answer = self.store.append(topic, append).await;
+            match self.has_lost.swap(true, Ordering::Relaxed) {
+                true => answer,
+                false => Err(StoreErrorKind::OutcomeUnknown.into()),
+            }
+        }
+
+        async fn read(
+            &self,
+            topic: &TopicName,
+            from: ReadFrom,
+            max_bytes: NonZeroUsize,
+        ) -> Result<Read, StoreError> {
+            let from = match from {
+                ReadFrom::After(at) => ReadFrom::After(self.place(at)),
+                from => from,
+            };
+            self.store.read(topic, from, max_bytes).await
+        }
+
+        async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
+            self.store.heads(topics).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_whose_beginning_is_not_acknowledged_is_begun_once() {
+        let topic = TopicName::from_static("recorded/one");
+        let store = MemoryStore::new();
+        let feeds = Feeds::new(Arc::new(Mute {
+            beginning: store.head_now(&topic).unwrap(),
+            store,
+            has_lost: AtomicBool::new(false),
+        }));
+        let rules = Rules {
+            lease: Duration::from_secs(10),
+            kept_for: Duration::from_secs(600),
+            leaving: Leaving::Cancel,
+            failing: StoreFailure::Fail,
+            ids: true,
+        };
+        let begun = Log::begin(&feeds, topic.clone(), ABSENT, &rules)
+            .await
+            .unwrap();
+        let mut log = begun.expect("nobody else has begun it");
+        log.end(Outcome::Finished).await.unwrap();
+        let read = feeds.store.read(&topic, ReadFrom::Oldest, PAGE_BYTES).await;
+        let Read::Page(page) = read.unwrap() else {
+            panic!("it is there");
+        };
+        let kinds = page.records.iter().map(|record| record.content().kind());
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            [RecordKind::Lease, RecordKind::End]
+        );
+        assert_eq!(log.head(), page.head);
     }
 }

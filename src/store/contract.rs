@@ -180,6 +180,7 @@ pub async fn run<S: Subject>(subject: &S) -> Report {
             events_past_their_age_are_evicted
             other_kinds_do_not_count
             a_batch_may_be_larger_than_the_log
+            a_log_retains_what_the_store_says
             a_page_has_no_hole_while_events_are_evicted;
         life:
             a_topic_that_is_gone_reads_as_unknown

@@ -17,8 +17,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    Append, Appended, Epoch, EventStore, NewRecord, Position, Read, ReadFrom, StoreError,
-    StoreErrorKind, Wakes,
+    Append, Appended, Epoch, EventStore, NewRecord, Position, Read, ReadFrom, Retention,
+    StoreError, StoreErrorKind, Wakes,
     error::{damaged, unavailable},
     listeners::Listeners,
     request::Request,
@@ -349,6 +349,13 @@ impl EventStore for FileStore {
     fn head_now(&self, topic: &TopicName) -> Option<Position> {
         self.queue().ok()?;
         Some(self.shared.head(topic))
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        Some(Retention {
+            events: Some(self.shared.limits.events),
+            bytes: Some(self.shared.limits.bytes),
+        })
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

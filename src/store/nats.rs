@@ -11,8 +11,8 @@ mod read;
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use super::{
-    Append, Appended, Epoch, EventStore, Position, Read, ReadFrom, StoreError, StoreErrorKind,
-    Wakes, error::unavailable, seen::Seen,
+    Append, Appended, Epoch, EventStore, Position, Read, ReadFrom, Retention, StoreError,
+    StoreErrorKind, Wakes, error::unavailable, seen::Seen,
 };
 use crate::topic_name::TopicName;
 use failure::Failure;
@@ -240,6 +240,13 @@ impl EventStore for NatsStore {
     async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
         let asking = heads::heads(&self.core, topics);
         Box::pin(asking).await.map_err(Failure::of_read)
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        Some(Retention {
+            events: Some(self.core.limits.events),
+            bytes: Some(self.core.limits.bytes),
+        })
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, StoreError, Wakes, error::unavailable,
-    request::Request, seen::Seen,
+    Append, Appended, EventStore, Position, Read, ReadFrom, Retention, StoreError, Wakes,
+    error::unavailable, request::Request, seen::Seen,
 };
 use crate::topic_name::TopicName;
 use failure::Failure;
@@ -231,6 +231,13 @@ impl EventStore for PostgresStore {
 
     async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
         heads::heads(self, topics).await
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        Some(Retention {
+            events: u64::try_from(self.limits.events).ok(),
+            bytes: u64::try_from(self.limits.bytes).ok(),
+        })
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

@@ -16,8 +16,8 @@ use redis::{Cmd, cmd};
 use tokio::time::timeout;
 
 use super::{
-    Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, StoreError, StoreErrorKind,
-    Wakes, error::unavailable, seen::Seen,
+    Append, Appended, EventStore, Position, Read, ReadFrom, RecordKind, Retention, StoreError,
+    StoreErrorKind, Wakes, error::unavailable, seen::Seen,
 };
 use crate::millis::millis;
 use crate::topic_name::TopicName;
@@ -289,6 +289,13 @@ impl EventStore for RedisStore {
 
     async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
         heads::heads(self, topics).await
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        Some(Retention {
+            events: Some(self.limits.events),
+            bytes: Some(self.limits.bytes),
+        })
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

@@ -194,6 +194,8 @@ macro_rules! actix_server {
         let server = HttpServer::new(move || actix_app!(site, $($layer)*));
         // Thousands of clients of a busy machine may be slow to ask.
         let server = server.client_request_timeout(std::time::Duration::ZERO);
+        // So that a client that has gone is noticed before something is sent to it.
+        let server = server.h1_allow_half_closed(false);
         let server = server.workers(1).disable_signals();
         server.$listen(listener).unwrap().run()
     }};

@@ -15,7 +15,7 @@ use tower_sse::{
     TopicName,
     store::{
         Append, Appended, Epoch, EventStore, Evicted, NewRecord, Page, Position, Read, ReadFrom,
-        Record, RecordKind, StoreError, StoreErrorKind, Wakes,
+        Record, RecordKind, Retention, StoreError, StoreErrorKind, Wakes,
         contract::{Limits, Subject},
     },
 };
@@ -636,6 +636,22 @@ impl EventStore for NaiveStore {
         }
         let head = |topic| self.with(topic, |logs, key| self.head_of(logs, key));
         Ok(topics.iter().map(head).collect())
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        let said = |limit: NonZeroUsize| u64::try_from(limit.get()).ok();
+        let (events, bytes) = (said(self.limits.events), said(self.limits.bytes));
+        Some(match self.mistake {
+            Mistake::EventsSaidForBytes => Retention {
+                events: bytes,
+                bytes: events,
+            },
+            Mistake::NoLimitSaid => Retention {
+                events: None,
+                bytes: None,
+            },
+            _ => Retention { events, bytes },
+        })
     }
 
     async fn watch(&self, wakes: Wakes) -> StoreError {

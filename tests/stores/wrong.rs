@@ -72,6 +72,8 @@ mistakes! {
     HeadIsAGap: "retention::events_beyond_the_number_are_evicted";
     MiddleBeforeOldest: "retention::events_beyond_the_number_are_evicted";
     MissedMiscounted: "retention::events_beyond_the_number_are_evicted";
+    EventsSaidForBytes: "retention::a_log_retains_what_the_store_says";
+    NoLimitSaid: "retention::a_log_retains_what_the_store_says";
 
     EndIgnored: "life::a_topic_that_is_gone_reads_as_unknown";
     EndNotTakenBack: "life::a_later_append_takes_the_end_back";

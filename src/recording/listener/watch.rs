@@ -15,7 +15,10 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    recording::note::{Note, Outcome},
+    recording::{
+        Rules,
+        note::{Note, Outcome},
+    },
     store::{Append, BoxFuture, NewRecord, Position, StoreError},
     subscription::{Feeds, in_time},
     sync::Arc,
@@ -26,8 +29,9 @@ use crate::{
 pub(super) struct Watch {
     lease: Duration,
     heard: Instant,
-    /// When it is to be noted again that somebody listens.
+    /// When it is to be noted that somebody listens.
     note_at: Instant,
+    has_noted: bool,
     is_lost: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     appending: Option<BoxFuture<'static, Result<(), StoreError>>>,
@@ -37,8 +41,10 @@ pub(super) struct Watch {
 pub(super) struct Log<'a> {
     pub(super) feeds: &'a Arc<Feeds>,
     pub(super) topic: &'a TopicName,
-    pub(super) kept_for: Duration,
+    pub(super) rules: &'a Rules,
     pub(super) at: Position,
+    /// Whether it has seen all that there is.
+    pub(super) is_live: bool,
 }
 
 impl Watch {
@@ -47,7 +53,9 @@ impl Watch {
         Self {
             lease,
             heard: now,
-            note_at: now,
+            // What is still to be read may have an end: a note behind it would keep the record.
+            note_at: now.checked_add(lease / 3).unwrap_or(now),
+            has_noted: false,
             is_lost: false,
             alarm: None,
             appending: None,
@@ -88,7 +96,8 @@ impl Watch {
                 self.heard = now;
                 self.note_at = now.checked_add(self.lease).unwrap_or(now);
                 self.appending = Some(log.append(Outcome::Lost.record(), Condition::AtHead));
-            } else if self.note_at <= now {
+            } else if self.note_at <= now || (log.is_live && !self.has_noted) {
+                self.has_noted = true;
                 self.note_at = now.checked_add(self.lease).unwrap_or(now);
                 self.appending = Some(log.append(Note::Listened.record(), Condition::None));
             } else if !self.sleeps(lost_at.map_or(self.note_at, |at| at.min(self.note_at)), cx) {
@@ -123,10 +132,10 @@ impl Log<'_> {
         condition: Condition,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         let (feeds, topic) = (Arc::clone(self.feeds), self.topic.clone());
-        let append = Append::new([record]).gone_after(self.kept_for);
+        let append = Append::new([record]);
         let append = match condition {
-            Condition::None => append,
-            Condition::AtHead => append.while_head(self.at),
+            Condition::None => append.gone_after(self.rules.kept_alive()),
+            Condition::AtHead => append.while_head(self.at).gone_after(self.rules.kept_for),
         };
         Box::pin(async move { in_time(feeds.store.append(&topic, append)).await.map(drop) })
     }

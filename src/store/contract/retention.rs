@@ -8,7 +8,7 @@ use super::{
     Limits, Subject,
     check::{
         ALL, Broken, PASSED, Place, TOPIC, Verdict, after, append, append_each, ensure, ensure_eq,
-        event, evicted, head, in_time, limits, numbers, page, roomy, stored, texts, whole,
+        event, evicted, head, in_time, limits, numbers, page, roomy, skipped, stored, texts, whole,
     },
 };
 use crate::store::{Append, EventStore, NewRecord, Position, Read, ReadFrom, RecordKind};
@@ -197,6 +197,31 @@ pub(super) async fn a_batch_may_be_larger_than_the_log<S: Subject>(
     let read = texts(&store, &TOPIC, ReadFrom::Oldest).await?;
     ensure_eq!(read, numbers(6..10), "what is retained");
     evicted(after(&store, beginning).await?)?;
+    PASSED
+}
+
+pub(super) async fn a_log_retains_what_the_store_says<S: Subject>(place: &Place<'_, S>) -> Verdict {
+    const SIZE: u64 = 10;
+    for (few, count) in [(limits(7, 100_000), 12), (limits(1000, 85), 12)] {
+        let apart = Place::new(place.subject, "says");
+        let store = apart.open_with(few).await;
+        let Some(said) = store.retention() else {
+            return skipped("the store does not say what it retains");
+        };
+        for number in 0..count {
+            let text = format!("{number:010}");
+            stored(&store, &TOPIC, Append::new([NewRecord::event(None, text)])).await?;
+        }
+        let events = said.events.unwrap_or(u64::MAX);
+        let retained = events.min(said.bytes.unwrap_or(u64::MAX) / SIZE);
+        let read = texts(&store, &TOPIC, ReadFrom::Oldest).await?;
+        ensure_eq!(
+            read.len() as u64,
+            retained.min(count),
+            "events of {SIZE} bytes in a log said to retain {said:?}"
+        );
+        place.subject.close(store).await;
+    }
     PASSED
 }
 
