@@ -4,6 +4,7 @@
 mod adapters;
 mod bad_input;
 mod client;
+mod completion;
 mod failure;
 mod fan_out;
 mod faulty;
