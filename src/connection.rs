@@ -23,13 +23,13 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::{
+    event::EndReason,
     sent::{Sent, Standing},
     wire::LineScanner,
 };
 pub(crate) use account::{Report, Seen, Watch, Watcher};
 pub(crate) use caught::{caught, drop_caught, run_caught};
 pub(crate) use end::End;
-pub use end::EndReason;
 pub(crate) use terms::{Companion, Decoration, Endable, OpenStream, Terms, WeakStream};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;

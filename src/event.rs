@@ -16,8 +16,8 @@ use smol_str::SmolStr;
 
 use crate::{topic_name::TopicName, wire::Block};
 
-pub(crate) use control::{ByeReason, HEARTBEAT, bye, gap, not_resumable, open};
-pub use control::{Gap, GapReason};
+pub use control::{EndReason, Gap, GapReason};
+pub(crate) use control::{HEARTBEAT, busy, bye, gap, not_resumable, open};
 pub use decode::DecodeError;
 pub use encode::EncodeError;
 use encode::with_json;

@@ -138,10 +138,10 @@ mod topic_name;
 mod waker_id;
 mod wire;
 
-pub use connection::{EndReason, StreamFailed};
+pub use connection::StreamFailed;
 pub use event::{
-    DecodeError, EncodeError, Event, EventId, EventName, Gap, GapReason, IntoEvent, InvalidEventId,
-    InvalidEventName,
+    DecodeError, EncodeError, EndReason, Event, EventId, EventName, Gap, GapReason, IntoEvent,
+    InvalidEventId, InvalidEventName,
 };
 pub use http::{self, StatusCode};
 pub use hub::{Hub, PublishError, PublishErrorKind, Topic};

@@ -72,6 +72,10 @@ pub enum StoreFailure {
     Fail,
 }
 
+/// Says of a response that a layer further in records it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorded;
+
 /// The recorded responses of one store, and those that this process produces.
 pub(crate) struct Recordings {
     feeds: Arc<Feeds>,

@@ -15,8 +15,8 @@ use smol_str::SmolStr;
 use sealed::Piece;
 
 use crate::{
-    connection::{BoxError, Connection, EndReason, HYPER_BUFFER, Source, StreamFailed, caught},
-    event::{ByeReason, EncodeError, IntoEvent, Sealed as _},
+    connection::{BoxError, Connection, HYPER_BUFFER, Source, StreamFailed, caught},
+    event::{EncodeError, EndReason, IntoEvent, Sealed as _},
     head,
     sent::{Sent, Standing},
     subscription::Subscription,
@@ -254,11 +254,8 @@ impl<S> Source for Polled<S> {
 
     fn end_reason(&self) -> EndReason {
         let subscription = (self.functions.subscription)(&self.stream);
-        match subscription.and_then(Subscription::farewell) {
-            Some(ByeReason::Lagged) => EndReason::Lagged,
-            Some(ByeReason::Unavailable) => EndReason::Unavailable,
-            _ => EndReason::Complete,
-        }
+        let farewell = subscription.and_then(Subscription::farewell);
+        farewell.unwrap_or(EndReason::Complete)
     }
 }
 

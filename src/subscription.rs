@@ -1,6 +1,7 @@
 //! Following a topic.
 
 mod budget;
+mod events;
 mod feed;
 mod feeds;
 mod follow;
@@ -8,6 +9,7 @@ mod frame;
 #[cfg(all(test, shuttle))]
 mod interleavings;
 mod not_before;
+mod plan;
 mod positions;
 mod reader;
 mod several;
@@ -16,9 +18,7 @@ mod topics;
 mod window;
 
 use std::{
-    collections::VecDeque,
     fmt,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -27,7 +27,7 @@ use futures_core::Stream;
 use smol_str::SmolStr;
 
 use crate::{
-    event::{ByeReason, Event, EventId, bye, gap, open},
+    event::{EndReason, Event, EventId},
     last_event_id::LastEventId,
     sent::{Sent, Standing},
     store::Position,
@@ -35,22 +35,18 @@ use crate::{
     topic_name::TopicName,
     wire::COMMENT_LINE,
 };
-use budget::Out;
 pub(crate) use budget::piece;
+use events::{Events, Filter};
 pub(crate) use feeds::Feeds;
 pub(crate) use follow::{Begin, Floor, Follower, Resume, Step};
 pub(crate) use frame::Frame;
 pub use not_before::NotBefore;
-use not_before::floors;
-use positions::Tag;
-pub(crate) use reader::{MAX_PAUSE, PAGE_BYTES, pauses};
+use plan::Plan;
+pub(crate) use reader::{MAX_PAUSE, PAGE_BYTES, in_time, pauses};
 use several::Several;
 pub use slow::SlowClient;
 pub(crate) use topics::Topics;
 pub use topics::{IntoTopicName, InvalidTopics};
-
-/// After this many events in a row that the filter has kept from a client, it is told its position.
-const MAX_SKIPPED: usize = window::MAX_EVENTS.get() / 2;
 
 /// Where a subscription begins for a client that has no last event id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +91,7 @@ pub enum Start {
 pub struct Subscription {
     following: Following,
     filter: Option<Box<Filter>>,
-    farewell: Option<ByeReason>,
+    farewell: Option<EndReason>,
 }
 
 /// An open stream is mostly one follower at its window, so all else is boxed.
@@ -105,37 +101,13 @@ enum Following {
     Several(Box<Several>),
 }
 
-/// How to begin.
-struct Plan {
-    feeds: Arc<Feeds>,
-    topics: Topics,
-    last: LastEventId,
-    start: Start,
-    not_before: Vec<NotBefore>,
-    priming: bool,
-}
-
-struct Filter {
-    map: Box<dyn FnMut(Event) -> Option<Event> + Send>,
-    /// How many events in a row were kept back; `None` while the client has no position.
-    skipped: Option<usize>,
-    priming: bool,
-}
-
 impl Subscription {
     /// How many topics one subscription can follow.
     pub const MAX_TOPICS: usize = 64;
 
     pub(crate) fn new(feeds: Arc<Feeds>, topics: Topics, last: LastEventId) -> Self {
         Self {
-            following: Following::NotYet(Box::new(Plan {
-                feeds,
-                topics,
-                last,
-                start: Start::Live,
-                not_before: Vec::new(),
-                priming: true,
-            })),
+            following: Following::NotYet(Box::new(Plan::new(feeds, topics, last))),
             filter: None,
             farewell: None,
         }
@@ -222,11 +194,7 @@ impl Subscription {
     ///
     /// Cancel safe: an event is either returned or still to come.
     pub fn events(self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        Events {
-            subscription: self,
-            ready: VecDeque::new(),
-            out: None,
-        }
+        Events::new(self)
     }
 
     /// Returns the next blocks, as many as fit into one piece.
@@ -271,7 +239,7 @@ impl Subscription {
     }
 
     /// Why it has ended, once it has.
-    pub(crate) fn farewell(&self) -> Option<ByeReason> {
+    pub(crate) fn farewell(&self) -> Option<EndReason> {
         self.farewell
     }
 
@@ -298,137 +266,6 @@ impl Subscription {
             Following::Several(several) => several.poll_step(cx),
         }
     }
-
-    /// Hands on the events of a step, filtered.
-    fn on_step(&mut self, topic: usize, step: Step, mut take: impl FnMut(Event)) {
-        let name = match &self.following {
-            Following::NotYet(_) => return,
-            Following::One(follower) => follower.topic(),
-            Following::Several(several) => several.topic(topic),
-        };
-        let name = name.clone();
-        match step {
-            Step::Line => {}
-            Step::Joined(..) => debug_assert!(false, "blocks are not asked for here"),
-            Step::Open(at) => {
-                self.sent();
-                take(self.control(open(), topic, at));
-            }
-            Step::Gap(missing, at) => {
-                self.sent();
-                let several = matches!(self.following, Following::Several(_));
-                let gap = gap(missing, several.then_some(&name));
-                take(self.control(gap, topic, at).of_topic(name));
-            }
-            Step::End(reason, at) => {
-                self.farewell = Some(reason);
-                let id = match &self.following {
-                    Following::Several(several) => several.last_id(),
-                    _ => at.map(Position::to_text),
-                };
-                let bye = bye(reason);
-                take(match id {
-                    Some(id) => bye.id_text(id),
-                    None => bye,
-                });
-            }
-            Step::Frames(frames, to, _) => {
-                for frame in frames.iter().filter(|frame| frame.is_event()) {
-                    let id = self.id(topic, Position::new(to.epoch(), frame.offset));
-                    let event = frame.event(&name, id);
-                    match &mut self.filter {
-                        Some(filter) => filter.keep(event).map_or((), &mut take),
-                        None => take(event),
-                    }
-                }
-                if self.filter.as_deref().is_some_and(Filter::is_position_due) {
-                    self.sent();
-                    take(self.control(open(), topic, to));
-                } else if let Following::Several(several) = &mut self.following {
-                    several.moved(topic, to);
-                }
-            }
-        }
-    }
-
-    /// Notes that the client has been sent where it is.
-    fn sent(&mut self) {
-        if let Some(filter) = &mut self.filter {
-            filter.skipped = Some(0);
-        }
-    }
-
-    fn control(&mut self, event: Event, topic: usize, at: Position) -> Event {
-        event.id_text(self.id(topic, at))
-    }
-
-    /// The id of a place in a topic.
-    fn id(&mut self, topic: usize, at: Position) -> SmolStr {
-        match &mut self.following {
-            Following::Several(several) => several.id(topic, at),
-            Following::NotYet(_) | Following::One(_) => at.to_text(),
-        }
-    }
-}
-
-impl Plan {
-    fn begin(&self) -> Following {
-        let last = match (&self.last, &self.start) {
-            (LastEventId::Absent, Start::After(id)) => &LastEventId::Id(id.as_str().into()),
-            (last, _) => last,
-        };
-        let begin = match self.start {
-            Start::Live | Start::After(_) => Begin::Live,
-            // Nobody retains more.
-            Start::Newest(events) => u32::try_from(events).map_or(Begin::Oldest, Begin::Newest),
-            Start::All => Begin::Oldest,
-        };
-        let follower = |(name, head): &(TopicName, Option<Position>), resume, floor| {
-            let mut follower = Follower::new(&self.feeds, name, resume, begin, *head, floor);
-            if !self.priming {
-                follower.without_priming();
-            }
-            follower
-        };
-        match &self.topics {
-            Topics::One(topic) => {
-                let tagged = [(topic.0.clone(), Tag::of(&topic.0))];
-                let resume = several::resume(last, &tagged)[0];
-                let floor = floors(&self.not_before, &tagged)[0];
-                Following::One(follower(topic, resume, floor))
-            }
-            Topics::Several(topics) => {
-                let tagged: Vec<_> = topics
-                    .iter()
-                    .map(|(name, _)| (name.clone(), Tag::of(name)))
-                    .collect();
-                let resumes = several::resume(last, &tagged);
-                let floors = floors(&self.not_before, &tagged);
-                let followers = topics.iter().zip(resumes).zip(floors);
-                let followers =
-                    followers.map(|((topic, resume), floor)| follower(topic, resume, floor));
-                Following::Several(Box::new(Several::new(followers, tagged)))
-            }
-        }
-    }
-}
-
-impl Filter {
-    fn keep(&mut self, event: Event) -> Option<Event> {
-        let original = event.clone();
-        let Some(event) = (self.map)(event) else {
-            self.skipped = self.skipped.map(|skipped| skipped + 1);
-            return None;
-        };
-        self.skipped = Some(0);
-        Some(event.at_place_of(&original))
-    }
-
-    /// Whether the client is far behind what it knows, or new and knows nothing yet.
-    fn is_position_due(&self) -> bool {
-        self.skipped
-            .map_or(self.priming, |skipped| skipped >= MAX_SKIPPED)
-    }
 }
 
 impl fmt::Debug for Subscription {
@@ -440,42 +277,5 @@ impl fmt::Debug for Subscription {
             Following::Several(several) => debug.field("following", several),
         };
         debug.finish_non_exhaustive()
-    }
-}
-
-struct Events {
-    subscription: Subscription,
-    ready: VecDeque<Event>,
-    /// What counts of those until all are given out.
-    out: Option<Arc<Out>>,
-}
-
-impl Stream for Events {
-    type Item = Event;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Self {
-            subscription,
-            ready,
-            out,
-        } = self.get_mut();
-        loop {
-            if let Some(event) = ready.pop_front() {
-                if ready.is_empty() {
-                    *out = None;
-                }
-                return Poll::Ready(Some(event));
-            }
-            match ready!(subscription.poll_step(cx, false)) {
-                Some((topic, step)) => {
-                    *out = step.out();
-                    subscription.on_step(topic, step, |event| ready.push_back(event));
-                    if ready.is_empty() {
-                        *out = None;
-                    }
-                }
-                None => return Poll::Ready(None),
-            }
-        }
     }
 }

@@ -82,6 +82,7 @@ fn read(clients: Vec<TcpStream>, bytes: usize) -> Duration {
             }
             *read < bytes
         });
+        // Nothing tells which of them has more; the server needs the processor meanwhile.
         thread::sleep(Duration::from_millis(1));
     }
     longest
@@ -98,6 +99,7 @@ async fn slowest(hub: Hub, events: usize) -> Duration {
     live.next().await.unwrap();
     let mut slowest = Duration::ZERO;
     for number in 0..events {
+        // Spread over the time in which others catch up.
         sleep(Duration::from_millis(5)).await;
         let begun = Instant::now();
         topic.publish(&number).await.unwrap();

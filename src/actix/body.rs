@@ -14,7 +14,8 @@ use smol_str::SmolStr;
 
 use super::ACTIX_BUFFER;
 use crate::{
-    connection::{BoxError, Connection, EndReason, OpenStream, Source, StreamFailed},
+    connection::{BoxError, Connection, OpenStream, Source, StreamFailed},
+    event::EndReason,
     recording::Listener,
     sent::{Sent, Standing},
     wire::LineScanner,

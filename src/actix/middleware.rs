@@ -27,7 +27,7 @@ use crate::{
     connection::OpenStream,
     head::{self, Headers},
     layer::{Admission, Admitted, Answer, Entry, RequestView, Route, SseLayer, Treatment},
-    recording::{Listener, Producer},
+    recording::{Listener, Producer, Recorded},
     store::BoxFuture,
 };
 
@@ -250,7 +250,9 @@ fn of_stream() -> HttpResponse<()> {
 
 fn is_recordable<B>(response: &ServiceResponse<B>) -> bool {
     let headers = response.headers();
-    head::is_event_stream(response.status().as_u16(), headers) && head::is_identity(headers)
+    response.response().extensions().get::<Recorded>().is_none()
+        && head::is_event_stream(response.status().as_u16(), headers)
+        && head::is_identity(headers)
 }
 
 /// The connection header is actix's own to write.
@@ -266,7 +268,11 @@ where
         return response.map_body(|_, body| ActixBody::passed(body));
     }
     let is_head = response.request().method() == Method::HEAD;
-    if !is_head && let Some((mut producer, listener)) = admission.record(response.headers()) {
+    let is_recorded = response.response().extensions().get::<Recorded>().is_some();
+    if !is_head
+        && !is_recorded
+        && let Some((mut producer, listener)) = admission.record(response.headers())
+    {
         layer.drains(&mut producer);
         let (response, body) = split(response);
         spawn_local(producer.run(ready(body)));
@@ -317,6 +323,7 @@ fn listen<B>(
     layer.join(&open, response.headers(), admission);
     let mut response = response.set_body(body);
     response.extensions_mut().insert(open);
+    response.extensions_mut().insert(Recorded);
     ServiceResponse::new(request, response)
 }
 

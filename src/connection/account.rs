@@ -6,11 +6,11 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    EndReason, Source,
+    Source,
     caught::{drop_caught, run_caught},
 };
 use crate::{
-    event::GapReason,
+    event::{EndReason, GapReason},
     last_event_id::ResumeOutcome,
     sent::{Sent, Standing},
     wire::EventCounter,

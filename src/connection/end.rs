@@ -1,89 +1,18 @@
-//! Why and when a stream ends.
+//! When others end a stream.
 
-use std::{fmt, task::Waker, time::Duration};
+use std::{task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
 use super::ticker::{Alarm, Ticker};
 use crate::{
-    event::ByeReason,
+    event::EndReason,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         lock,
     },
 };
-
-/// Why a stream has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// Its source had no more.
-    Complete,
-    /// Its source failed or panicked, or sent what cannot be encoded.
-    Failed,
-    /// The client went, or the server gave its body up.
-    Disconnected,
-    /// The client took nothing for longer than the [limit](crate::SseLayer::write_stall).
-    Stalled,
-    /// It was as old as a stream may [get](crate::SseLayer::max_age).
-    MaxAge,
-    /// Its grant has [expired](crate::Grant::expires_at).
-    Expired,
-    /// Its grant was [revoked](crate::Revocations), or not given again when it was asked for again.
-    Revoked,
-    /// The server [drains](crate::Drain).
-    Draining,
-    /// Its client read too slowly for its [topic](crate::SlowClient::Disconnect).
-    Lagged,
-    /// Its store has not answered for too long.
-    Unavailable,
-    /// The [recorded](crate::Resumable) response was stopped, or nobody had listened for too long.
-    Cancelled,
-}
-
-impl EndReason {
-    /// Returns the reason as it stands in logs, metrics and the data of `sse.bye`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Failed => "failed",
-            Self::Disconnected => "disconnected",
-            Self::Stalled => "stalled",
-            Self::MaxAge => "max-age",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Draining => "draining",
-            Self::Lagged => "lagged",
-            Self::Unavailable => "unavailable",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// What the client is told, where a stream is ended that would go on. A source tells it itself.
-    pub(super) fn bye(self) -> Option<ByeReason> {
-        match self {
-            Self::Complete
-            | Self::Failed
-            | Self::Disconnected
-            | Self::Lagged
-            | Self::Unavailable
-            | Self::Cancelled => None,
-            Self::Stalled => Some(ByeReason::Stalled),
-            Self::MaxAge => Some(ByeReason::MaxAge),
-            Self::Expired => Some(ByeReason::Expired),
-            Self::Revoked => Some(ByeReason::Revoked),
-            Self::Draining => Some(ByeReason::Draining),
-        }
-    }
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// An end that a stream is to come to.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! What is left of a stream that is over.
 
-use super::{caught::drop_caught, end::EndReason, terms::Companions, watched::Watched};
+use super::{caught::drop_caught, terms::Companions, watched::Watched};
+use crate::event::EndReason;
 
 /// It is told of, and then given back, without a lock, since both run code of users.
 pub(super) struct Over {

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use super::{
     Source,
     account::Watch,
-    end::{End, EndReason},
+    end::End,
     line::{Control, Line, Polled},
 };
+use crate::event::EndReason;
 
 /// An open stream, to those who do not poll it. Its response carries it through the layers.
 #[derive(Clone)]

@@ -8,10 +8,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    BoxError, EndReason, Source,
+    BoxError, Source,
     account::{Account, Watch},
     caught::{caught, drop_caught},
 };
+use crate::event::EndReason;
 
 /// Mostly nothing, and small: there is one for each client.
 #[derive(Debug, Default)]

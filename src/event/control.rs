@@ -67,37 +67,60 @@ impl Gap {
     }
 }
 
-/// Why the server ends a stream that would go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ByeReason {
-    Busy,
-    Cancelled,
-    Draining,
-    Expired,
+/// Why a stream has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Its source had no more.
+    Complete,
+    /// Its source failed or panicked, or sent what cannot be encoded.
     Failed,
-    Lagged,
-    Lost,
-    MaxAge,
-    Revoked,
+    /// The client went, or the server gave its body up.
+    Disconnected,
+    /// The client took nothing for longer than the [limit](crate::SseLayer::write_stall).
     Stalled,
+    /// It was as old as a stream may [get](crate::SseLayer::max_age).
+    MaxAge,
+    /// Its grant has [expired](crate::Grant::expires_at).
+    Expired,
+    /// Its grant was [revoked](crate::Revocations), or not given again when it was asked for again.
+    Revoked,
+    /// The server [drains](crate::Drain).
+    Draining,
+    /// Its client read too slowly for its [topic](crate::SlowClient::Disconnect).
+    Lagged,
+    /// Its store has not answered for too long.
     Unavailable,
+    /// The [recorded](crate::Resumable) response was stopped, or nobody had listened for too long.
+    Cancelled,
+    /// The producer of the [recorded](crate::Resumable) response was not heard of any more.
+    Lost,
 }
 
-impl ByeReason {
-    const fn as_str(self) -> &'static str {
+impl EndReason {
+    /// Returns the reason as it stands in logs, metrics and the data of `sse.bye`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Busy => "busy",
-            Self::Cancelled => "cancelled",
-            Self::Draining => "draining",
-            Self::Expired => "expired",
+            Self::Complete => "complete",
             Self::Failed => "failed",
-            Self::Lagged => "lagged",
-            Self::Lost => "lost",
-            Self::MaxAge => "max-age",
-            Self::Revoked => "revoked",
+            Self::Disconnected => "disconnected",
             Self::Stalled => "stalled",
+            Self::MaxAge => "max-age",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Draining => "draining",
+            Self::Lagged => "lagged",
             Self::Unavailable => "unavailable",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
         }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -128,7 +151,16 @@ pub(crate) fn gap(gap: Gap, topic: Option<&TopicName>) -> Event {
 }
 
 /// `sse.bye`: the last event of a stream.
-pub(crate) fn bye(reason: ByeReason) -> Event {
-    let data = format!(r#"{{"reason":"{}"}}"#, reason.as_str());
+pub(crate) fn bye(reason: EndReason) -> Event {
+    farewell(reason.as_str())
+}
+
+/// `sse.bye` to a client that gets no stream, and is to come back later.
+pub(crate) fn busy() -> Event {
+    farewell("busy")
+}
+
+fn farewell(reason: &str) -> Event {
+    let data = format!(r#"{{"reason":"{reason}"}}"#);
     Event::new(data).name(EventName::reserved("sse.bye"))
 }

@@ -11,7 +11,7 @@ use super::{
     authorize::{Denial, Reason},
 };
 use crate::{
-    event::{ByeReason, Event, bye},
+    event::{EndReason, Event, busy, bye},
     head,
     recording::{ENDED, unknown},
     stop::Stop,
@@ -78,21 +78,16 @@ impl Answer {
     }
 
     fn busy(status: StatusCode, accept: Option<&[u8]>, retry: Duration) -> Self {
-        Self::later(status, ByeReason::Busy, accept, retry)
+        Self::later(status, busy(), accept, retry)
     }
 
     /// To a client that should come back later.
     ///
     /// An `EventSource` takes any status but 200 for final, so one that asks for an event stream gets
     /// one, whose only event says when to come back.
-    fn later(
-        status: StatusCode,
-        reason: ByeReason,
-        accept: Option<&[u8]>,
-        retry: Duration,
-    ) -> Self {
+    fn later(status: StatusCode, bye: Event, accept: Option<&[u8]>, retry: Duration) -> Self {
         if names_event_stream(accept) {
-            return Self::bye(reason, retry);
+            return Self::bye(bye, retry);
         }
         let mut answer = Self::text(status, "try again later\n");
         let seconds = retry.as_secs().max(1);
@@ -100,9 +95,9 @@ impl Answer {
         answer
     }
 
-    /// An event stream whose only event says why it is, and when to come back.
-    pub(super) fn bye(reason: ByeReason, retry: Duration) -> Self {
-        Self::events(&bye(reason).retry(retry))
+    /// An event stream whose only event is `bye`, which says why, and when to come back.
+    pub(super) fn bye(bye: Event, retry: Duration) -> Self {
+        Self::events(&bye.retry(retry))
     }
 
     /// An event stream of one event.
@@ -134,7 +129,7 @@ impl Answer {
     pub(super) fn unavailable(accept: Option<&[u8]>, retry: Duration) -> Self {
         Self::later(
             StatusCode::SERVICE_UNAVAILABLE,
-            ByeReason::Unavailable,
+            bye(EndReason::Unavailable),
             accept,
             retry,
         )

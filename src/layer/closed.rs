@@ -3,10 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{Grant, route::Route};
-use crate::{
-    connection::{EndReason, Report},
-    last_event_id::ResumeOutcome,
-};
+use crate::{connection::Report, event::EndReason, last_event_id::ResumeOutcome};
 
 /// A stream that is over, to [`SseLayer::on_close`](crate::SseLayer::on_close).
 #[derive(Clone)]

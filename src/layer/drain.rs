@@ -15,7 +15,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::random_time;
 use crate::{
-    connection::{Companion, End, EndReason, WeakStream},
+    connection::{Companion, End, WeakStream},
+    event::EndReason,
     sync::{Mutex, lock},
 };
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     connection::{Companion, Decoration, OpenStream, Terms},
-    event::ByeReason,
+    event::{EndReason, bye},
     head::{self, Headers},
     recording::{Listener, Producer},
     store::{BoxFuture, StoreError},
@@ -110,7 +110,7 @@ impl SseLayer {
             && accept::names_event_stream(accept)
         {
             policy.seeing.refused(route.as_ref(), "draining");
-            return Entry::Refused(Answer::bye(ByeReason::Draining, drain.retry_time()));
+            return Entry::Refused(Answer::bye(bye(EndReason::Draining), drain.retry_time()));
         }
         // Nothing is held or looked for where only the head is asked for.
         let is_head = method == "HEAD";

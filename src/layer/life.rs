@@ -14,7 +14,8 @@ use super::{
     authorize::{DynAuthorize, Reason},
 };
 use crate::{
-    connection::{Companion, EndReason, run_caught},
+    connection::{Companion, run_caught},
+    event::EndReason,
     store::BoxFuture,
 };
 

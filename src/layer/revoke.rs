@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::Grant;
 use crate::{
-    connection::{Companion, End, EndReason, WeakStream},
+    connection::{Companion, End, WeakStream},
+    event::EndReason,
     sync::{Mutex, lock},
 };
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     connection::{BoxError, OpenStream},
     head::{self, Version},
-    recording::{Listener, Producer},
+    recording::{Listener, Producer, Recorded},
     store::BoxFuture,
 };
 
@@ -243,6 +243,7 @@ impl RequestContext {
             return Response::from_parts(head, LayerBody::passed(body));
         }
         if !self.head
+            && head.extensions.get::<Recorded>().is_none()
             && let Some((mut producer, listener)) = admission.record(&head.headers)
         {
             self.layer.drains(&mut producer);
@@ -278,6 +279,7 @@ impl RequestContext {
         let (body, open) = LayerBody::of(listener);
         self.layer.join(&open, &head.headers, admission);
         head.extensions.insert(open);
+        head.extensions.insert(Recorded);
         Response::from_parts(head, body)
     }
 
@@ -321,7 +323,9 @@ impl RequestContext {
 
 fn is_recordable<B>(response: &Response<B>) -> bool {
     let headers = response.headers();
-    head::is_event_stream(response.status().as_u16(), headers) && head::is_identity(headers)
+    response.extensions().get::<Recorded>().is_none()
+        && head::is_event_stream(response.status().as_u16(), headers)
+        && head::is_identity(headers)
 }
 
 impl<S, R> fmt::Debug for ResponseFuture<S, R>

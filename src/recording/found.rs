@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     store::{Append, Position, Read, ReadFrom, RecordKind, StoreError},
-    subscription::PAGE_BYTES,
+    subscription::{PAGE_BYTES, in_time},
     sync::Arc,
     topic_name::TopicName,
 };
@@ -105,14 +105,14 @@ impl Recordings {
             return Ok(false);
         }
         let append = Append::new([Note::Stop.record()]).gone_after(rules.kept_for);
-        let stored = self.feeds.store.append(&topic, append).await;
+        let stored = in_time(self.feeds.store.append(&topic, append)).await;
         stored.map(|_| true)
     }
 
     /// Where the log of `topic` would begin, if it has none.
     async fn beginning(&self, topic: &TopicName) -> Result<Option<Position>, StoreError> {
         let read = self.feeds.store.read(topic, ReadFrom::Oldest, PAGE_BYTES);
-        Ok(match read.await? {
+        Ok(match in_time(read).await? {
             Read::Page(page) if page.records.is_empty() => Some(page.head),
             _ => None,
         })
@@ -140,7 +140,7 @@ impl Recordings {
                 .feeds
                 .store
                 .read(topic, ReadFrom::After(at), PAGE_BYTES);
-            let page = match read.await? {
+            let page = match in_time(read).await? {
                 Read::Page(page) => page,
                 Read::Evicted(_) => return Ok(Behind::Events),
                 Read::UnknownEpoch(_) | Read::Ahead(_) => return Ok(Behind::NoPlace),

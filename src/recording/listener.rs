@@ -18,8 +18,8 @@ use super::{
     production::{Now, Production, Seat},
 };
 use crate::{
-    connection::{BoxError, EndReason, Source},
-    event::{ByeReason, Event, Gap, GapReason, bye, gap, not_resumable, open},
+    connection::{BoxError, Source},
+    event::{EndReason, Event, Gap, GapReason, bye, gap, not_resumable, open},
     last_event_id::ResumeOutcome,
     sent::{Sent, Standing},
     store::{Position, RecordKind},
@@ -194,7 +194,7 @@ impl Listener {
         match look.map(|look| (look.now, look.head)) {
             // Its producer is here, and alive.
             Some((Now::Recorded, _)) => return Poll::Pending,
-            Some((now @ (Now::Passing | Now::Ended(_)), head)) if head == cursor => {
+            Some((now @ (Now::Passing | Now::Ended(_)), head)) if has_reached(cursor, head) => {
                 return Poll::Ready(self.leave_record(now, None));
             }
             // The log still has more.
@@ -221,10 +221,12 @@ impl Listener {
             // It will find out.
             Some(look) if look.now == Now::Recorded => Poll::Pending,
             Some(look) if look.now == Now::Passing => {
-                let missing = (look.head != at).then_some(GapReason::Lost);
+                let missing = (!has_reached(at, look.head)).then_some(GapReason::Lost);
                 Poll::Ready(self.leave_record(look.now, missing))
             }
-            Some(look) if look.head == at => Poll::Ready(self.leave_record(look.now, None)),
+            Some(look) if has_reached(at, look.head) => {
+                Poll::Ready(self.leave_record(look.now, None))
+            }
             _ => {
                 let gap = self.tell(unknown(), ENDED.into());
                 self.end(EndReason::Complete);
@@ -294,8 +296,11 @@ impl Listener {
                     self.phase = Phase::Gone(self.cursor);
                     None
                 }
-                _ => {
+                reason => {
                     self.cursor = Some(at);
+                    if reason == GapReason::Evicted {
+                        self.resume = ResumeOutcome::Gap(reason);
+                    }
                     if let Some(seat) = &self.seat {
                         seat.sent(at.offset());
                     }
@@ -306,10 +311,7 @@ impl Listener {
             Step::End(reason, at) => {
                 let id = at.map(|at| self.name.id(at)).unwrap_or_default();
                 let bye = self.tell(bye(reason), id);
-                self.end(match reason {
-                    ByeReason::Lagged => EndReason::Lagged,
-                    _ => EndReason::Unavailable,
-                });
+                self.end(reason);
                 bye
             }
             Step::Open(_) | Step::Joined(..) => {
@@ -322,7 +324,10 @@ impl Listener {
     /// Writes the events among records, and heeds the others. Returns how many events there are.
     fn write(&mut self, frames: &[Frame], to: Position, blocks: &mut Vec<u8>) -> usize {
         let mut events = 0;
-        for frame in frames {
+        // What could not be stored for certain is sent without the record, and may be in it.
+        let limit = self.seat.as_ref().and_then(Seat::limit);
+        let certain = |frame: &&Frame| limit.is_none_or(|limit| frame.offset <= limit);
+        for frame in frames.iter().take_while(certain) {
             match frame.kind() {
                 RecordKind::Event => {
                     if let Some(retry) = self.retry.take() {
@@ -386,13 +391,11 @@ impl Listener {
     fn tell_outcome(&mut self, outcome: Outcome) -> Option<Sent> {
         let reason = match outcome {
             Outcome::Finished => return self.end(EndReason::Complete),
-            Outcome::Cancelled => {
-                self.end(EndReason::Cancelled);
-                ByeReason::Cancelled
-            }
-            Outcome::Failed => ByeReason::Failed,
-            Outcome::Lost => ByeReason::Lost,
+            Outcome::Cancelled => EndReason::Cancelled,
+            Outcome::Failed => EndReason::Failed,
+            Outcome::Lost => EndReason::Lost,
         };
+        self.end(reason);
         if outcome != Outcome::Cancelled {
             self.phase = Phase::Failing(outcome);
         }
@@ -413,7 +416,7 @@ impl Source for Listener {
                 Phase::Passing => ready!(self.poll_passing(cx)),
                 Phase::Ending(outcome) => self.tell_outcome(outcome),
                 Phase::Failing(outcome) => {
-                    self.end(EndReason::Failed);
+                    self.phase = Phase::Over;
                     return Poll::Ready(Some(Err(Box::new(NotWhole(outcome)))));
                 }
                 Phase::Over => return Poll::Ready(None),
@@ -476,6 +479,15 @@ impl fmt::Debug for Listener {
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a client that was sent all up to a place was sent all up to this one.
+fn has_reached(cursor: Option<Position>, place: Option<Position>) -> bool {
+    place.is_none_or(|place| {
+        cursor.is_some_and(|cursor| {
+            cursor.epoch() == place.epoch() && cursor.offset() >= place.offset()
+        })
+    })
 }
 
 /// What a client is told whose response is not here, for whatever reason.

@@ -15,7 +15,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use backon::ExponentialBackoff;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Rules,
@@ -157,7 +157,8 @@ impl Log {
             let append = Append::new(records.iter().cloned())
                 .while_head(self.head)
                 .gone_after(self.kept_for);
-            match self.feeds.store.append(&self.topic, append).await {
+            let appended = self.feeds.store.append(&self.topic, append);
+            match self.in_time(appended).await {
                 Ok(Appended::Stored(head)) => {
                     self.show(records, head);
                     self.head = head;
@@ -194,13 +195,22 @@ impl Log {
         }
     }
 
+    /// What a store has not answered by then may or may not have happened.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let late = |late| Err(StoreError::new(StoreErrorKind::OutcomeUnknown, late));
+        timeout(self.patience, answer).await.unwrap_or_else(late)
+    }
+
     /// Reads what others have appended.
     async fn read_on(&mut self, tries: &mut Tries) -> Result<Vec<NewRecord>, LogError> {
         let mut found = Vec::new();
         loop {
             let from = ReadFrom::After(self.head);
-            let read = self.feeds.store.read(&self.topic, from, PAGE_BYTES).await;
-            match read {
+            let read = self.feeds.store.read(&self.topic, from, PAGE_BYTES);
+            match self.in_time(read).await {
                 Ok(Read::Page(page)) if page.start == self.head => {
                     self.head = page.end();
                     found.extend(page.records.into_iter().map(Record::into_content));

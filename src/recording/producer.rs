@@ -23,6 +23,7 @@ use crate::{
     connection::{Source, WeakStream, caught, drop_caught},
     event::EventName,
     store::{NewRecord, RecordKind, StoreErrorKind},
+    subscription::in_time,
     sync::Arc,
     topic_name::TopicName,
     wire::{Block, DecodedEvent, Decoder},
@@ -226,7 +227,7 @@ impl Producer {
     async fn begin(&mut self) -> Result<(), End> {
         let begun = async {
             let topic = std::slice::from_ref(&self.topic);
-            let heads = self.recordings.feeds.store.heads(topic).await?;
+            let heads = in_time(self.recordings.feeds.store.heads(topic)).await?;
             let head = heads.into_iter().next();
             let head = head.ok_or(StoreErrorKind::Damaged)?;
             let (feeds, topic) = (&self.recordings.feeds, self.topic.clone());

@@ -319,6 +319,14 @@ impl Seat {
         look
     }
 
+    /// Where the record ends for certain, if it goes no further.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.state(|state, _| {
+            let head = state.head.map_or(0, Position::offset);
+            state.passes.then_some(head)
+        })
+    }
+
     /// Notes up to where it was sent the record.
     pub(super) fn sent(&self, offset: u64) {
         self.state(|state, key| state.seats[key].offset = offset);

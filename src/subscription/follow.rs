@@ -44,7 +44,7 @@ use super::{
     slow::SlowClient,
 };
 use crate::{
-    event::{ByeReason, GapReason},
+    event::{EndReason, GapReason},
     last_event_id::ResumeOutcome,
     sent::Standing,
     store::{Position, ReadFrom},
@@ -253,7 +253,7 @@ impl Follower {
                 self.begin_at(tail);
                 Poll::Ready(None)
             }
-            None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
+            None if unavailable => Poll::Ready(Some(self.end(EndReason::Unavailable))),
             None => Poll::Pending,
         }
     }
@@ -268,7 +268,7 @@ impl Follower {
             return Poll::Ready(self.take_announcement(cursor));
         }
         if self.leaves {
-            return Poll::Ready(Some(self.end(ByeReason::Lagged)));
+            return Poll::Ready(Some(self.end(EndReason::Lagged)));
         }
         let joined = joined && self.first.is_none();
         match self.listener.poll(Some(cursor), joined, cx.waker()) {
@@ -304,7 +304,7 @@ impl Follower {
                 }
                 match self.take_announcement(cursor) {
                     Some(step) => Poll::Ready(Some(step)),
-                    None if unavailable => Poll::Ready(Some(self.end(ByeReason::Unavailable))),
+                    None if unavailable => Poll::Ready(Some(self.end(EndReason::Unavailable))),
                     None => Poll::Pending,
                 }
             }
@@ -365,7 +365,7 @@ impl Follower {
         self.begin_anew(Some(head));
     }
 
-    fn end(&mut self, reason: ByeReason) -> Step {
+    fn end(&mut self, reason: EndReason) -> Step {
         self.ended = true;
         self.catching_up = None;
         Step::End(reason, self.cursor)

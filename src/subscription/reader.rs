@@ -208,7 +208,7 @@ impl Outage {
     }
 }
 
-pub(super) async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let late = |late| Err(StoreError::new(StoreErrorKind::Unavailable, late));

@@ -18,17 +18,19 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
     runtime::Runtime,
+    sync::Notify,
     time::{Instant, sleep, timeout},
 };
 use tower_sse::{
-    Event, Hub, LastEventId, Sse, SseBody, Start, TopicName,
-    store::{
-        Append, Appended, Epoch, EventStore, MemoryStore, Page, Position, Read, ReadFrom,
-        StoreError, Wakes,
-    },
+    Event, Hub, LastEventId, Sse, SseBody, Start,
+    store::{Epoch, MemoryStore, Page, Position, Read, ReadFrom, StoreError},
 };
 
-use crate::{resume::Flag, sizes};
+use crate::{
+    altered::{Altered, Asked, Reads},
+    resume::Flag,
+    sizes,
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -87,69 +89,48 @@ async fn events_wait_for_each_other_after_the_first() {
 }
 
 /// Counts what is read, and gives logs an epoch that nobody knew before they began.
-#[derive(Clone)]
-struct BeginningStore {
-    memory: Arc<MemoryStore>,
-    reads: Arc<AtomicUsize>,
+#[derive(Default)]
+struct Beginnings {
+    reads: AtomicUsize,
 }
 
-impl BeginningStore {
+impl Beginnings {
     const ABSENT: Epoch = Epoch::new(7);
-
-    /// What is at the beginning of a log of ours is of the time before there was one.
-    fn shown(position: Position) -> Position {
-        match position.offset() {
-            0 => Position::new(Self::ABSENT, 0),
-            _ => position,
-        }
-    }
 }
 
-impl EventStore for BeginningStore {
-    async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        self.memory.append(topic, append).await
-    }
-
-    async fn read(
-        &self,
-        topic: &TopicName,
-        from: ReadFrom,
-        max_bytes: NonZeroUsize,
-    ) -> Result<Read, StoreError> {
+impl Reads for Beginnings {
+    async fn read(&self, mut asked: Asked<'_>) -> Result<Read, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        let from = match from {
-            ReadFrom::After(at) if at == Position::new(Self::ABSENT, 0) => ReadFrom::Oldest,
-            from => from,
-        };
-        let read = self.memory.read(topic, from, max_bytes).await?;
-        Ok(match read {
+        if let ReadFrom::After(at) = asked.from
+            && at == Position::new(Self::ABSENT, 0)
+        {
+            asked.from = ReadFrom::Oldest;
+        }
+        Ok(match asked.answer().await? {
             Read::Page(page) if page.records.is_empty() => Read::Page(Page {
-                start: Self::shown(page.start),
-                head: Self::shown(page.head),
+                start: self.head(page.start),
+                head: self.head(page.head),
                 ..page
             }),
             read => read,
         })
     }
 
-    async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        let heads = self.memory.heads(topics).await?;
-        Ok(heads.into_iter().map(Self::shown).collect())
-    }
-
-    async fn watch(&self, wakes: Wakes) -> StoreError {
-        self.memory.watch(wakes).await
+    /// What is at the beginning of a log of ours is of the time before there was one.
+    fn head(&self, head: Position) -> Position {
+        match head.offset() {
+            0 => Position::new(Self::ABSENT, 0),
+            _ => head,
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_event_of_a_topic_is_read_once_for_all_who_wait() {
     let reads = async |clients: usize| {
-        let store = BeginningStore {
-            memory: Arc::default(),
-            reads: Arc::default(),
-        };
-        let hub = Hub::with_store(store.clone());
+        let store = Altered::new(MemoryStore::new(), Beginnings::default());
+        let beginnings = Arc::clone(&store.reads);
+        let hub = Hub::with_store(store);
         let mut streams = Vec::new();
         for _ in 0..clients {
             let mut events = hub.subscribe("topic", LastEventId::Absent).events();
@@ -157,14 +138,14 @@ async fn the_first_event_of_a_topic_is_read_once_for_all_who_wait() {
             assert!(events.next().now_or_never().is_none());
             streams.push(events);
         }
-        let before = store.reads.load(Ordering::SeqCst);
+        let before = beginnings.reads.load(Ordering::SeqCst);
         let topic = hub.topic("topic").unwrap();
         topic.publish(&1).await.unwrap();
         for events in &mut streams {
             assert_eq!(events.next().await.unwrap().data(), "1");
             assert!(events.next().now_or_never().is_none());
         }
-        store.reads.load(Ordering::SeqCst) - before
+        beginnings.reads.load(Ordering::SeqCst) - before
     };
     let one = reads(1).await;
     assert_eq!(reads(200).await, one);
@@ -292,23 +273,12 @@ async fn whoever_was_served_waits_until_the_others_are() {
 }
 
 /// Gives out one record at a time, and so many times, before it answers no more.
-#[derive(Clone)]
-struct StallingStore {
-    memory: Arc<MemoryStore>,
-    reads_left: Arc<AtomicUsize>,
+struct Stalling {
+    reads_left: AtomicUsize,
 }
 
-impl EventStore for StallingStore {
-    async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        self.memory.append(topic, append).await
-    }
-
-    async fn read(
-        &self,
-        topic: &TopicName,
-        from: ReadFrom,
-        _max_bytes: NonZeroUsize,
-    ) -> Result<Read, StoreError> {
+impl Reads for Stalling {
+    async fn read(&self, mut asked: Asked<'_>) -> Result<Read, StoreError> {
         let less = |left: usize| left.checked_sub(1);
         let left = &self.reads_left;
         if left
@@ -317,30 +287,26 @@ impl EventStore for StallingStore {
         {
             return std::future::pending().await;
         }
-        self.memory.read(topic, from, NonZeroUsize::MIN).await
-    }
-
-    async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        self.memory.heads(topics).await
+        asked.max_bytes = NonZeroUsize::MIN;
+        asked.answer().await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_held_while_the_store_is_waited_for() {
-    let store = StallingStore {
-        memory: Arc::default(),
-        reads_left: Arc::new(AtomicUsize::new(usize::MAX)),
-    };
-    let hub = Hub::with_store(store.clone());
+    let reads_left = AtomicUsize::new(usize::MAX);
+    let store = Altered::new(MemoryStore::new(), Stalling { reads_left });
+    let stalling = Arc::clone(&store.reads);
+    let hub = Hub::with_store(store);
     let topic = hub.topic("topic").unwrap();
     let mut crowd = Crowd::new(&hub, 200).await;
     topic.publish(&1).await.unwrap();
     sleep(MILLI).await;
     assert_eq!(crowd.poll(0..50), 50);
-    store.reads_left.store(1, Ordering::SeqCst);
+    stalling.reads_left.store(1, Ordering::SeqCst);
     topic.publish_all(&[2, 3]).await.unwrap();
     sleep(MILLI).await;
-    assert_eq!(store.reads_left.load(Ordering::SeqCst), 0);
+    assert_eq!(stalling.reads_left.load(Ordering::SeqCst), 0);
     assert_eq!(crowd.woken(0..50), 50, "for the first of two pages");
 }
 
@@ -434,11 +400,19 @@ fn clients_on_many_runtimes_get_what_threads_publish() {
     // It comes first, so the reader and a clock are its own, and it goes in the middle.
     let ending = one();
     let (hub_there, ready_there) = (hub.clone(), Arc::clone(&ready));
+    let middle = Arc::new(Notify::new());
+    let reach_middle = Arc::clone(&middle);
     let there = ending.spawn(async move {
         let mut events = hub_there.subscribe("topic", LastEventId::Absent).events();
+        let mut seen = 0;
         while let Some(event) = events.next().await {
             if event.event_type() == "sse.open" {
                 ready_there.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+            seen += 1;
+            if seen == PUBLISHERS * each / 2 {
+                reach_middle.notify_one();
             }
         }
     });
@@ -448,8 +422,9 @@ fn clients_on_many_runtimes_get_what_threads_publish() {
         }
     });
     let ending = thread::spawn(move || {
-        // Polled a while longer, and then dropped with its task, which has not ended.
-        ending.block_on(async { sleep(30 * MILLI).await });
+        // Dropped with its task, which has not ended.
+        let waits = async { timeout(PATIENCE, middle.notified()).await };
+        ending.block_on(waits).expect("half of the events");
         assert!(!there.is_finished());
     });
     let threads = [run(one(), 5), run(one(), 5), run(several, 20)];

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use tower_sse::{
@@ -19,6 +19,7 @@ use tower_sse::{
 use crate::{
     faulty::{Fault, FaultyStore},
     hostile::HostileStore,
+    reading::{numbers, texts},
     resume::Flag,
 };
 
@@ -55,23 +56,6 @@ fn after(id: &EventId) -> LastEventId {
     LastEventId::Id(id.as_str().into())
 }
 
-/// The events that are there now, `name` or `name data` each.
-async fn now(events: &mut (impl Stream<Item = Event> + Unpin)) -> Vec<String> {
-    let mut texts = Vec::new();
-    // On a paused clock this is over as soon as nothing moves any more.
-    while let Ok(Some(event)) = timeout(60 * SECOND, events.next()).await {
-        texts.push(match event.event_type() {
-            "message" => event.data().to_owned(),
-            name => format!("{name} {}", event.data()),
-        });
-    }
-    texts
-}
-
-fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_new_client_begins_where_the_handler_says() {
     on_both(MemoryStore::new, async |hub| {
@@ -91,12 +75,12 @@ async fn a_new_client_begins_where_the_handler_says() {
                 .subscribe("topic", LastEventId::Absent)
                 .start(start.clone());
             let mut events = subscription.events();
-            assert_eq!(now(&mut events).await, expected, "{start:?}");
+            assert_eq!(texts(&mut events).await, expected, "{start:?}");
             streams.push((start, events, rest));
         }
         publish(&hub, 5..6).await;
         for (start, mut events, rest) in streams {
-            assert_eq!(now(&mut events).await, numbers(rest), "{start:?}");
+            assert_eq!(texts(&mut events).await, numbers(rest), "{start:?}");
         }
     })
     .await;
@@ -113,7 +97,7 @@ async fn a_usable_last_event_id_wins_over_the_start() {
             Start::After(ids[0].clone()),
         ] {
             let mut events = hub.subscribe("topic", after(&ids[2])).start(start).events();
-            assert_eq!(now(&mut events).await, numbers(3..5));
+            assert_eq!(texts(&mut events).await, numbers(3..5));
         }
     })
     .await;
@@ -126,7 +110,7 @@ async fn on_the_memory_store_a_subscription_is_live_from_when_it_was_made() {
     let mut events = hub.subscribe("topic", LastEventId::Absent).events();
     publish(&hub, 1..3).await;
     assert_eq!(
-        now(&mut events).await,
+        texts(&mut events).await,
         numbers(1..3),
         "and needs no priming"
     );
@@ -142,7 +126,7 @@ async fn a_client_that_was_only_primed_loses_nothing() {
         publish(&hub, 0..3).await;
         let id = LastEventId::Id(open.last_event_id().unwrap().into());
         assert_eq!(
-            now(&mut hub.subscribe("topic", id).events()).await,
+            texts(&mut hub.subscribe("topic", id).events()).await,
             numbers(0..3)
         );
 
@@ -150,7 +134,7 @@ async fn a_client_that_was_only_primed_loses_nothing() {
             .subscribe("empty", LastEventId::Absent)
             .without_priming()
             .events();
-        assert!(now(&mut unprimed).await.is_empty());
+        assert!(texts(&mut unprimed).await.is_empty());
     })
     .await;
 }
@@ -204,7 +188,7 @@ async fn a_gap_says_why_and_where_it_goes_on() {
             ];
             for (last, start, expected) in cases {
                 let mut events = hub.subscribe("topic", last.clone()).start(start).events();
-                assert_eq!(now(&mut events).await, expected, "{last:?}");
+                assert_eq!(texts(&mut events).await, expected, "{last:?}");
             }
         },
     )
@@ -225,7 +209,7 @@ async fn a_client_that_drops_right_after_a_gap_hears_of_it_once() {
             );
             let id = LastEventId::Id(gap.last_event_id().unwrap().into());
             assert_eq!(
-                now(&mut hub.subscribe("topic", id).events()).await,
+                texts(&mut hub.subscribe("topic", id).events()).await,
                 numbers(4..6)
             );
         },
@@ -240,9 +224,9 @@ async fn a_live_client_that_falls_behind_goes_on_in_the_middle_of_what_is_retain
         async |hub| {
             let hub = hub.window(NonZeroUsize::new(4).unwrap());
             let mut events = hub.subscribe("topic", LastEventId::Absent).events();
-            assert_eq!(now(&mut events).await, ["sse.open {}"]);
+            assert_eq!(texts(&mut events).await, ["sse.open {}"]);
             publish(&hub, 0..100).await;
-            let read = now(&mut events).await;
+            let read = texts(&mut events).await;
             // What a window still has is not lost.
             let before = read
                 .iter()
@@ -262,9 +246,9 @@ async fn what_a_filter_keeps_back_still_moves_the_client() {
         let every_third = |event: &Event| event.decode::<u64>().unwrap().is_multiple_of(3);
         let filtered = |last| hub.subscribe("topic", last).filter(every_third).events();
         let mut events = filtered(LastEventId::Absent);
-        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        assert_eq!(texts(&mut events).await, ["sse.open {}"]);
         publish(&hub, 0..7).await;
-        assert_eq!(now(&mut events).await, ["0", "3", "6"]);
+        assert_eq!(texts(&mut events).await, ["0", "3", "6"]);
 
         let quiet = |last| {
             hub.subscribe("topic", last)
@@ -272,7 +256,7 @@ async fn what_a_filter_keeps_back_still_moves_the_client() {
                 .events()
         };
         let mut events = quiet(LastEventId::Absent);
-        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        assert_eq!(texts(&mut events).await, ["sse.open {}"]);
         publish(&hub, 7..1007).await;
         let open = timeout(600 * SECOND, events.next()).await.unwrap().unwrap();
         assert_eq!(
@@ -297,7 +281,7 @@ async fn a_changed_event_keeps_its_id() {
                 Some(Event::new(format!("<{}>", event.data())).name(note.clone()))
             });
         let mut events = subscription.events();
-        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        assert_eq!(texts(&mut events).await, ["sse.open {}"]);
         let ids = publish(&hub, 0..3).await;
         for (id, data) in [(&ids[0], "<0>"), (&ids[2], "<2>")] {
             let event = events.next().await.unwrap();
@@ -329,7 +313,7 @@ async fn an_append_that_nobody_told_of_is_found_within_ten_seconds() {
     let store = FaultyStore::new(MemoryStore::new());
     let hub = Hub::with_store(store.clone());
     let mut events = hub.subscribe("topic", LastEventId::Absent).events();
-    assert_eq!(now(&mut events).await, ["sse.open {}"]);
+    assert_eq!(texts(&mut events).await, ["sse.open {}"]);
     let begun = Instant::now();
     store
         .append_elsewhere(&topic(), Append::new([NewRecord::event(None, "quiet")]))
@@ -343,9 +327,9 @@ async fn a_log_that_is_begun_again_is_told_on_connections_that_never_dropped() {
     let store = FaultyStore::new(MemoryStore::new());
     let hub = Hub::with_store(store.clone());
     let mut events = hub.subscribe("topic", LastEventId::Absent).events();
-    assert_eq!(now(&mut events).await, ["sse.open {}"]);
+    assert_eq!(texts(&mut events).await, ["sse.open {}"]);
     publish(&hub, 0..3).await;
-    assert_eq!(now(&mut events).await, numbers(0..3));
+    assert_eq!(texts(&mut events).await, numbers(0..3));
     let begun = Instant::now();
     store
         .append_elsewhere(&topic(), Append::new([]).gone_after(Duration::ZERO))
@@ -357,7 +341,7 @@ async fn a_log_that_is_begun_again_is_told_on_connections_that_never_dropped() {
     assert_eq!(gap.gap().map(|gap| gap.reason()), Some(GapReason::Unknown));
     assert!(begun.elapsed() <= 10 * SECOND);
     publish(&hub, 3..4).await;
-    assert_eq!(now(&mut events).await, numbers(3..4));
+    assert_eq!(texts(&mut events).await, numbers(3..4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -365,17 +349,17 @@ async fn a_hole_in_the_log_is_told_to_live_and_to_resuming_clients() {
     let store = FaultyStore::new(MemoryStore::new());
     let hub = Hub::with_store(store.clone());
     let mut live = hub.subscribe("topic", LastEventId::Absent).events();
-    assert_eq!(now(&mut live).await, ["sse.open {}"]);
+    assert_eq!(texts(&mut live).await, ["sse.open {}"]);
     let ids = publish(&hub, 0..2).await;
-    assert_eq!(now(&mut live).await, numbers(0..2));
+    assert_eq!(texts(&mut live).await, numbers(0..2));
     let position: Position = ids[1].as_str().parse().unwrap();
     store.set(Fault::Hole(position.offset() + 2));
     publish(&hub, 2..6).await;
     let lost = r#"sse.gap {"reason":"lost"}"#.to_owned();
     let expected = [numbers(2..3), vec![lost], numbers(4..6)].concat();
-    assert_eq!(now(&mut live).await, expected);
+    assert_eq!(texts(&mut live).await, expected);
     assert_eq!(
-        now(&mut hub.subscribe("topic", after(&ids[1])).events()).await,
+        texts(&mut hub.subscribe("topic", after(&ids[1])).events()).await,
         expected
     );
 }
@@ -387,7 +371,7 @@ async fn while_the_store_is_away_streams_wait_and_then_say_so() {
         let hub = Hub::with_store(store.clone()).unavailable_after(60 * SECOND);
         let ids = publish(&hub, 0..3).await;
         let mut live = hub.subscribe("topic", after(&ids[2])).events();
-        assert!(now(&mut live).await.is_empty());
+        assert!(texts(&mut live).await.is_empty());
         store.set(fault);
         store
             .append_elsewhere(&topic(), Append::new([NewRecord::event(None, "3")]))
@@ -473,7 +457,7 @@ async fn hubs_over_one_store_share_their_topics() {
     let store = Arc::new(MemoryStore::new());
     let (one, two) = (Hub::with_store(Arc::clone(&store)), Hub::with_store(store));
     let mut events = two.subscribe("topic", LastEventId::Absent).events();
-    assert_eq!(now(&mut events).await, ["sse.open {}"]);
+    assert_eq!(texts(&mut events).await, ["sse.open {}"]);
     let begun = Instant::now();
     publish(&one, 0..1).await;
     assert_eq!(events.next().await.unwrap().data(), "0");
@@ -497,7 +481,7 @@ async fn a_topic_takes_typed_events_and_gives_them_back() {
     on_both(MemoryStore::new, async |hub| {
         let orders = hub.topic::<Order>("orders").unwrap();
         let mut events = orders.subscribe(LastEventId::Absent).events();
-        assert_eq!(now(&mut events).await, ["sse.open {}"]);
+        assert_eq!(texts(&mut events).await, ["sse.open {}"]);
         let sent = [
             Order::Placed { number: 7 },
             Order::Paid(7, "\u{20ac}".into()),

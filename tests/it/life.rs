@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower_sse::{Event, Sse};
 
 use crate::{
@@ -27,18 +27,20 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Longer than what is read to its end may live, on a paused clock.
+const LIFETIME: Duration = Duration::from_secs(1_000_000);
 
 /// How many streams were not dropped yet.
 #[derive(Clone, Debug, Default)]
-struct Alive(Arc<AtomicUsize>);
+pub(crate) struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
     /// Counts `stream` until it is dropped.
-    fn keep<S>(&self, stream: S) -> Counted<S> {
+    pub(crate) fn keep<S>(&self, stream: S) -> Counted<S> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Counted {
             stream,
@@ -63,7 +65,7 @@ impl Alive {
     }
 }
 
-struct Counted<S> {
+pub(crate) struct Counted<S> {
     stream: S,
     alive: Alive,
 }
@@ -86,8 +88,12 @@ impl<S> Drop for Counted<S> {
 async fn read(mut body: Local) -> (Vec<whatwg::Event>, Duration) {
     let begin = Instant::now();
     let mut seen = Vec::new();
-    while let Some(bytes) = body.next().await {
+    while let Some(bytes) = timeout(LIFETIME, body.next())
+        .await
+        .expect("something comes")
+    {
         seen.extend_from_slice(&bytes.expect("the body does not break off"));
+        assert!(begin.elapsed() < LIFETIME, "it goes on and on");
     }
     (whatwg::parse(&seen).events, begin.elapsed())
 }
@@ -104,7 +110,7 @@ fn bye(events: &[whatwg::Event]) -> &str {
 }
 
 /// Keeps panics that are meant out of the log.
-fn quietly() {
+pub(crate) fn quietly() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod adapters;
+mod altered;
 mod bad_input;
 mod client;
 mod completion;
@@ -17,6 +18,7 @@ mod life;
 mod load;
 mod memory;
 mod not_before;
+mod reading;
 mod recorded;
 mod replay;
 mod resume;

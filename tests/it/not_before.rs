@@ -1,24 +1,28 @@
 //! What a client is never sent, wherever it begins.
 
 use std::{
+    fmt::Debug,
     num::NonZeroUsize,
     pin::pin,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{Stream, StreamExt};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tower_sse::{
-    Event, EventId, Hub, LastEventId, NotBefore, Sse, Start, TopicName,
-    store::{
-        Append, Appended, EventStore, MemoryStore, NewRecord, Page, Position, Read, ReadFrom,
-        Record, StoreError,
-    },
+    EventId, Hub, LastEventId, NotBefore, Sse, Start, TopicName,
+    store::{Append, MemoryStore, NewRecord, Page, Position, Read, Record, StoreError},
 };
 
-use crate::{faulty::FaultyStore, hostile::HostileStore};
+use crate::{
+    altered::{Altered, Asked, Reads},
+    faulty::FaultyStore,
+    hostile::HostileStore,
+    reading::{numbers, texts},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TOPIC: TopicName = TopicName::from_static("topic");
@@ -37,26 +41,6 @@ async fn publish(hub: &Hub, topic: &str, numbers: std::ops::Range<u32>) -> Vec<E
         });
     }
     ids
-}
-
-fn text(event: &Event) -> String {
-    match event.is_control() {
-        true => format!("{} {}", event.event_type(), event.data()),
-        false => event.data().to_owned(),
-    }
-}
-
-/// The events that are there now; on a paused clock this is over when nothing moves any more.
-async fn now(events: &mut (impl Stream<Item = Event> + Unpin)) -> Vec<String> {
-    let mut texts = Vec::new();
-    while let Ok(Some(event)) = timeout(60 * SECOND, events.next()).await {
-        texts.push(text(&event));
-    }
-    texts
-}
-
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
 }
 
 fn after(id: &EventId) -> LastEventId {
@@ -87,13 +71,17 @@ async fn check(hub: &Hub, not_before: &[NotBefore], cases: &[Case], next: u32) {
             subscription.not_before(one.clone())
         };
         let mut events = not_before.iter().fold(subscription, add).events();
-        let read = now(&mut events).await;
+        let read = texts(&mut events).await;
         assert_eq!(&read, expected, "{last:?} {start:?} {not_before:?}");
         streams.push(events);
     }
     publish(hub, "topic", next..next + 1).await;
     for events in &mut streams {
-        assert_eq!(now(events).await, numbers(next..next + 1), "{not_before:?}");
+        assert_eq!(
+            texts(events).await,
+            numbers(next..next + 1),
+            "{not_before:?}"
+        );
     }
 }
 
@@ -164,16 +152,16 @@ async fn an_id_that_is_still_to_come_is_waited_for() {
             let subscription = hub.subscribe(&TOPIC, last).start(start);
             let not_before = NotBefore::Id(ahead.into());
             let mut events = subscription.not_before(not_before).events();
-            assert_eq!(now(&mut events).await, expected);
+            assert_eq!(texts(&mut events).await, expected);
             streams.push(events);
         }
         publish(&hub, "topic", 5..7).await;
         for events in &mut streams {
-            assert!(now(events).await.is_empty());
+            assert!(texts(events).await.is_empty());
         }
         publish(&hub, "topic", 7..10).await;
         for events in &mut streams {
-            assert_eq!(now(events).await, numbers(8..10));
+            assert_eq!(texts(events).await, numbers(8..10));
         }
     }
 }
@@ -189,7 +177,7 @@ async fn a_log_that_is_begun_again_shows_nothing_old() {
         let subscription = hub.subscribe(&TOPIC, LastEventId::Absent);
         let subscription = subscription.start(Start::All).not_before(not_before);
         let mut events = subscription.events();
-        assert!(now(&mut events).await.ends_with(&numbers(1..3)));
+        assert!(texts(&mut events).await.ends_with(&numbers(1..3)));
         streams.push(events);
     }
     // A copy is put back, whose events nobody knows.
@@ -198,11 +186,11 @@ async fn a_log_that_is_begun_again_shows_nothing_old() {
     let copy = Append::new(["old", "older"].map(|data| NewRecord::event(None, data)));
     store.append_elsewhere(&TOPIC, copy).await;
     for events in &mut streams {
-        assert_eq!(now(events).await, [UNKNOWN]);
+        assert_eq!(texts(events).await, [UNKNOWN]);
     }
     publish(&hub, "topic", 3..4).await;
     for events in &mut streams {
-        assert_eq!(now(events).await, numbers(3..4));
+        assert_eq!(texts(events).await, numbers(3..4));
     }
 }
 
@@ -226,7 +214,7 @@ async fn of_several_topics_each_has_its_own_place() {
     let sorted = async |names: &[&str], id: &EventId| {
         let subscription = follow(names).start(Start::All);
         let mut events = subscription.not_before(NotBefore::Id(id.clone())).events();
-        let mut read = now(&mut events).await;
+        let mut read = texts(&mut events).await;
         read.sort();
         read
     };
@@ -236,32 +224,21 @@ async fn of_several_topics_each_has_its_own_place() {
 }
 
 /// Says of each record that it was appended so many seconds after 1970 as its offset is, or nothing.
-#[derive(Clone)]
-struct TimedStore {
-    memory: Arc<MemoryStore>,
-    has_times: bool,
+struct Times {
+    are_known: bool,
 }
 
-impl EventStore for TimedStore {
-    async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        self.memory.append(topic, append).await
-    }
-
-    async fn read(
-        &self,
-        topic: &TopicName,
-        from: ReadFrom,
-        max_bytes: NonZeroUsize,
-    ) -> Result<Read, StoreError> {
+impl Reads for Times {
+    async fn read(&self, asked: Asked<'_>) -> Result<Read, StoreError> {
         let timed = |record: Record| {
             let offset = record.offset();
             let untimed = Record::new(offset, record.content().clone());
-            match self.has_times {
+            match self.are_known {
                 true => untimed.time(UNIX_EPOCH + SECOND * u32::try_from(offset).unwrap()),
                 false => untimed,
             }
         };
-        Ok(match self.memory.read(topic, from, max_bytes).await? {
+        Ok(match asked.answer().await? {
             Read::Page(page) => Read::Page(Page {
                 records: page.records.into_iter().map(timed).collect(),
                 ..page
@@ -269,15 +246,10 @@ impl EventStore for TimedStore {
             other => other,
         })
     }
-
-    async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        self.memory.heads(topics).await
-    }
 }
 
-fn timed(has_times: bool) -> Hub {
-    let memory = Arc::new(MemoryStore::new());
-    Hub::with_store(TimedStore { memory, has_times })
+fn timed(are_known: bool) -> Hub {
+    Hub::with_store(Altered::new(MemoryStore::new(), Times { are_known }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,10 +281,21 @@ async fn nothing_from_before_a_time_is_sent() {
         let head = hub.topic::<u32>("topic").unwrap().publish(&0).await;
         let head: Position = head.unwrap().as_str().parse().unwrap();
         let mut events = subscription.not_before(at(head.offset() + 3)).events();
-        assert_eq!(now(&mut events).await, [OPEN]);
+        assert_eq!(texts(&mut events).await, [OPEN]);
         publish(&hub, "topic", 0..5).await;
-        assert_eq!(now(&mut events).await, numbers(2..5));
+        assert_eq!(texts(&mut events).await, numbers(2..5));
     }
+}
+
+/// The data of the blocks that are there now.
+async fn data(body: &mut (impl Body<Data = Bytes, Error: Debug> + Unpin)) -> Vec<String> {
+    let mut text = String::new();
+    while let Ok(Some(frame)) = timeout(SECOND, body.frame()).await {
+        let bytes = frame.unwrap().into_data().unwrap();
+        text.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(str::to_owned).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,20 +308,23 @@ async fn blocks_are_held_back_like_events() {
     ] {
         let subscription = hub.subscribe(&TOPIC, after(&ids[0])).not_before(not_before);
         let mut body = pin!(Sse::new(subscription).into_http_response().into_body());
-        let mut data = async || {
-            let mut text = String::new();
-            while let Ok(Some(frame)) = timeout(SECOND, body.frame()).await {
-                let bytes = frame.unwrap().into_data().unwrap();
-                text.push_str(std::str::from_utf8(&bytes).unwrap());
-            }
-            let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-            data.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let first = data().await;
+        let first = data(&mut body).await;
         assert_eq!(first[..5], numbers(5..10));
         publish(&hub, "topic", 10..13).await;
-        assert_eq!(data().await, numbers(10..13));
+        assert_eq!(data(&mut body).await, numbers(10..13));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_of_the_window_are_held_back_too() {
+    let hub = timed(true);
+    let ids = publish(&hub, "topic", 0..3).await;
+    let subscription = hub.subscribe(&TOPIC, after(&ids[2]));
+    let subscription = subscription.not_before(NotBefore::Time(UNIX_EPOCH + 6 * SECOND));
+    let mut body = pin!(Sse::new(subscription).into_http_response().into_body());
+    assert!(data(&mut body).await.is_empty());
+    publish(&hub, "topic", 3..8).await;
+    assert_eq!(data(&mut body).await, numbers(5..8));
 }
 
 #[tokio::test(start_paused = true)]
@@ -349,19 +335,23 @@ async fn a_store_without_times_shows_nothing() {
     let not_before = NotBefore::Time(UNIX_EPOCH);
     let subscription = subscription.start(Start::All).not_before(not_before);
     let mut events = subscription.events();
-    assert_eq!(now(&mut events).await, [OPEN]);
+    assert_eq!(texts(&mut events).await, [OPEN]);
     publish(&hub, "topic", 5..6).await;
-    assert!(now(&mut events).await.is_empty());
+    assert!(texts(&mut events).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_memory_store_knows_the_time() {
     let hub = Hub::new();
-    let pause = || std::thread::sleep(Duration::from_millis(20));
     publish(&hub, "topic", 0..3).await;
-    pause();
-    let time = SystemTime::now();
-    pause();
+    // A time that is after what is there, whatever the clock can tell apart.
+    let before = SystemTime::now();
+    let time = loop {
+        let now = SystemTime::now();
+        if now > before {
+            break now;
+        }
+    };
     publish(&hub, "topic", 3..5).await;
     let cases = [(LastEventId::Absent, Start::All, numbers(3..5))];
     check(&hub, &[NotBefore::Time(time)], &cases, 5).await;

@@ -17,10 +17,10 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower_sse::{
     Hub, LastEventId, Sse, SseBody, Start, Subscription, TopicName,
-    store::{
-        Append, Appended, EventStore, MemoryStore, NewRecord, Position, Read, ReadFrom, StoreError,
-    },
+    store::{Append, EventStore, MemoryStore, NewRecord, Read, StoreError},
 };
+
+use crate::altered::{Altered, Asked, Reads};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,54 +59,42 @@ impl Drop for Held {
 }
 
 /// Answers late where there is history to read, and at once at the head; counts those reads.
-#[derive(Clone)]
-pub(crate) struct LateStore {
-    memory: Arc<MemoryStore>,
+pub(crate) struct Late {
     late: Duration,
-    reads: Arc<Gauge>,
+    history: Arc<Gauge>,
 }
 
-impl LateStore {
-    pub(crate) async fn new(late: Duration, events: usize) -> Self {
-        let bytes = NonZeroUsize::new(1 << 28).unwrap();
-        let memory = MemoryStore::new().max_bytes(bytes);
-        let record = |_| NewRecord::event(None, "x".repeat(EVENT));
-        let append = Append::new((0..events).map(record));
-        let _ = memory.append(&HISTORY, append).await.unwrap();
-        Self {
-            memory: Arc::new(memory),
-            late,
-            reads: Arc::default(),
-        }
-    }
+pub(crate) type LateStore = Altered<Late>;
+
+/// A store with so many events.
+pub(crate) async fn late(late: Duration, events: usize) -> LateStore {
+    late_of(late, events, EVENT).await
 }
 
-impl EventStore for LateStore {
-    async fn append(&self, topic: &TopicName, append: Append) -> Result<Appended, StoreError> {
-        self.memory.append(topic, append).await
-    }
+/// A store with so many events of so many bytes.
+async fn late_of(late: Duration, events: usize, bytes: usize) -> LateStore {
+    let most = NonZeroUsize::new(1 << 28).unwrap();
+    let memory = MemoryStore::new().max_bytes(most).max_events(most);
+    let record = |_| NewRecord::event(None, "x".repeat(bytes));
+    let append = Append::new((0..events).map(record));
+    let _ = memory.append(&HISTORY, append).await.unwrap();
+    let history = Arc::default();
+    Altered::new(memory, Late { late, history })
+}
 
-    async fn read(
-        &self,
-        topic: &TopicName,
-        from: ReadFrom,
-        max_bytes: NonZeroUsize,
-    ) -> Result<Read, StoreError> {
-        let read = self.memory.read(topic, from, max_bytes).await?;
+impl Reads for Late {
+    async fn read(&self, asked: Asked<'_>) -> Result<Read, StoreError> {
+        let read = asked.answer().await?;
         let page = match &read {
             Read::Page(page) => page.records.len(),
             _ => 0,
         };
         // One record is what the reader of the hub finds.
         if page > 1 {
-            let _reads = self.reads.add(1);
+            let _reads = self.history.add(1);
             sleep(self.late).await;
         }
         Ok(read)
-    }
-
-    async fn heads(&self, topics: &[TopicName]) -> Result<Vec<Position>, StoreError> {
-        self.memory.heads(topics).await
     }
 }
 
@@ -162,12 +150,12 @@ async fn take(mut body: Body, count: usize, each: Duration, out: Arc<Gauge>) {
 #[tokio::test(start_paused = true)]
 async fn reads_and_bytes_stay_within_the_budget() {
     const BYTES: usize = 512 * 1024;
-    let store = LateStore::new(5 * MILLI, 40).await;
+    let store = late(5 * MILLI, 40).await;
     let hub = hub(&store, 3, BYTES);
     let out = Arc::<Gauge>::default();
     let clients = (0..200).map(|_| take(body(replay(&hub)), 40, 20 * MILLI, Arc::clone(&out)));
     timeout(3600 * SECOND, join_all(clients)).await.unwrap();
-    assert_eq!(store.reads.most(), 3);
+    assert_eq!(store.reads.history.most(), 3);
     assert!(
         out.most() <= BYTES && out.most() > BYTES / 2,
         "{} bytes",
@@ -180,7 +168,7 @@ async fn reads_and_bytes_stay_within_the_budget() {
 async fn filtered_events_and_those_of_several_topics_are_in_the_budget() {
     const BYTES: usize = 512 * 1024;
     for subscribe in &KINDS[1..] {
-        let store = LateStore::new(5 * MILLI, 40).await;
+        let store = late(5 * MILLI, 40).await;
         let hub = hub(&store, 3, BYTES);
         let out = Arc::<Gauge>::default();
         let clients = (0..50).map(|client| {
@@ -188,14 +176,32 @@ async fn filtered_events_and_those_of_several_topics_are_in_the_budget() {
             take(body, 40, 60 * MILLI, Arc::clone(&out))
         });
         timeout(3600 * SECOND, join_all(clients)).await.unwrap();
-        assert_eq!(store.reads.most(), 3);
+        assert_eq!(store.reads.history.most(), 3);
         assert!(out.most() <= BYTES, "{} bytes", out.most());
     }
 }
 
+/// A page of events that are small is many times as much when it is written.
+#[tokio::test(start_paused = true)]
+async fn what_is_written_around_events_is_in_the_budget() {
+    const BYTES: usize = 1024 * 1024;
+    const EVENTS: usize = 20_000;
+    let store = late_of(5 * MILLI, EVENTS, 4).await;
+    let hub = hub(&store, 1, BYTES);
+    let out = Arc::<Gauge>::default();
+    let clients = (0..30).map(|client| {
+        // A page in one piece, so that it is written as soon as it is read.
+        let body = body(KINDS[1](&hub, client));
+        take(body, EVENTS, 100 * MILLI, Arc::clone(&out))
+    });
+    timeout(3600 * SECOND, join_all(clients)).await.unwrap();
+    // The page that found out is beside the budget.
+    assert!(out.most() <= 2 * BYTES, "{} bytes", out.most());
+}
+
 #[tokio::test(start_paused = true)]
 async fn clients_that_take_nothing_hold_up_nobody() {
-    let store = LateStore::new(5 * MILLI, 40).await;
+    let store = late(5 * MILLI, 40).await;
     let hub = hub(&store, 2, 256 * 1024);
     let mut stalled: Vec<_> = (0..20).map(|_| body(replay(&hub))).collect();
     let mut pieces = Vec::new();
@@ -245,7 +251,7 @@ async fn where_all_are_slow_each_has_one_piece_beside_the_budget() {
     const BYTES: usize = 512 * 1024;
     const CLIENTS: u32 = 40;
     for subscribe in KINDS {
-        let store = LateStore::new(5 * MILLI, 60).await;
+        let store = late(5 * MILLI, 60).await;
         let hub = hub(&store, 3, BYTES);
         let out = Arc::<Gauge>::default();
         let clients = (0..CLIENTS).map(|client| {
@@ -269,7 +275,7 @@ async fn who_keeps_all_pieces_gets_everything() {
         .into_iter()
         .flat_map(|kind| [(kind, 128 * 1024, 40 * SECOND), (kind, 1 << 20, SECOND)])
     {
-        let store = LateStore::new(5 * MILLI, 60).await;
+        let store = late(5 * MILLI, 60).await;
         let hub = hub(&store, 3, bytes);
         let begun = Instant::now();
         let mut body = body(subscribe(&hub, 0));
@@ -290,7 +296,7 @@ async fn who_keeps_all_pieces_gets_everything() {
 #[tokio::test(start_paused = true)]
 async fn who_keeps_the_last_piece_until_the_next_waits_for_nothing() {
     for subscribe in KINDS {
-        let store = LateStore::new(5 * MILLI, 60).await;
+        let store = late(5 * MILLI, 60).await;
         // No room for anything else while a piece is out.
         let hub = hub(&store, 3, 1);
         let begun = Instant::now();
@@ -309,7 +315,7 @@ async fn who_keeps_the_last_piece_until_the_next_waits_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_its_piece_to_be_written_is_woken() {
-    let store = LateStore::new(5 * MILLI, 60).await;
+    let store = late(5 * MILLI, 60).await;
     let hub = hub(&store, 3, 1);
     let mut body = body(replay(&hub));
     let mut pieces = Vec::new();
@@ -333,7 +339,7 @@ async fn who_waits_for_its_piece_to_be_written_is_woken() {
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_first_is_served_first() {
-    let store = LateStore::new(5 * MILLI, 4).await;
+    let store = late(5 * MILLI, 4).await;
     let hub = hub(&store, 1, 1 << 20);
     let mut waiting = futures_util::stream::FuturesUnordered::new();
     for number in 0..50 {
@@ -355,7 +361,7 @@ async fn who_comes_first_is_served_first() {
 #[tokio::test(start_paused = true)]
 async fn live_clients_do_not_wait_for_those_who_catch_up() {
     // History is never answered.
-    let store = LateStore::new(Duration::MAX, 40).await;
+    let store = late(Duration::MAX, 40).await;
     let hub = hub(&store, 4, 1 << 20).unavailable_after(Duration::MAX);
     let mut live = hub.subscribe(&HISTORY, LastEventId::Absent).events();
     assert_eq!(live.next().await.unwrap().event_type(), "sse.open");
@@ -366,7 +372,7 @@ async fn live_clients_do_not_wait_for_those_who_catch_up() {
         assert!(events.next().now_or_never().is_none());
     }
     sleep(MILLI).await;
-    assert_eq!(store.reads.now(), 4);
+    assert_eq!(store.reads.history.now(), 4);
     let topic = hub.topic::<u32>(&HISTORY).unwrap();
     for number in 0..100 {
         topic.publish(&number).await.unwrap();
@@ -394,7 +400,7 @@ async fn live_clients_do_not_wait_for_those_who_catch_up() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_dropped_is_given_back_at_once() {
-    let store = LateStore::new(30 * MILLI, 40).await;
+    let store = late(30 * MILLI, 40).await;
     let hub = hub(&store, 1, 1);
     // One has a piece, one reads, one waits; nobody else can read.
     let mut bodies: Vec<_> = (0..3).map(|_| body(replay(&hub))).collect();
@@ -408,7 +414,7 @@ async fn what_is_dropped_is_given_back_at_once() {
     let begun = Instant::now();
     drop(pieces);
     sleep(MILLI).await;
-    assert_eq!(store.reads.now(), 1, "the second, without waiting");
+    assert_eq!(store.reads.history.now(), 1, "the second, without waiting");
     drop(bodies.remove(1));
     let next = timeout(600 * SECOND, piece(&mut bodies[1])).await.unwrap();
     assert_eq!(events(&next), 1);
@@ -417,7 +423,7 @@ async fn what_is_dropped_is_given_back_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_are_told_when_the_store_answers_nobody() {
-    let store = LateStore::new(Duration::MAX, 40).await;
+    let store = late(Duration::MAX, 40).await;
     let hub = hub(&store, 1, 1 << 20).unavailable_after(30 * SECOND);
     let begun = Instant::now();
     let ends = (0..200).map(|_| async {

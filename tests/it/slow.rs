@@ -9,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 use tower_sse::{
     Event, Hub, LastEventId, SlowClient, Sse, Start, Subscription, TopicName, store::MemoryStore,
 };
 
-use crate::faulty::FaultyStore;
+use crate::{
+    faulty::FaultyStore,
+    reading::{now, numbers, text, texts},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const POLICIES: [SlowClient; 3] = [
@@ -38,30 +41,6 @@ async fn publish(hub: &Hub, topic: &'static str, numbers: std::ops::Range<u32>) 
         topic.publish(&number).await.unwrap();
         sleep(Duration::from_millis(1)).await;
     }
-}
-
-fn text(event: &Event) -> String {
-    match event.is_control() {
-        true => format!("{} {}", event.event_type(), event.data()),
-        false => event.data().to_owned(),
-    }
-}
-
-/// The events that are there now; on a paused clock this is over when nothing moves any more.
-async fn now(events: &mut (impl Stream<Item = Event> + Unpin)) -> Vec<Event> {
-    let mut read = Vec::new();
-    while let Ok(Some(event)) = timeout(60 * SECOND, events.next()).await {
-        read.push(event);
-    }
-    read
-}
-
-async fn texts(events: &mut (impl Stream<Item = Event> + Unpin)) -> Vec<String> {
-    now(events).await.iter().map(text).collect()
-}
-
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
 }
 
 fn lagged(missed: u32) -> String {

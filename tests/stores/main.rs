@@ -16,6 +16,8 @@ mod naive;
 mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+mod publishers;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, NoTls};
 use tower_sse::{
     TopicName,
     store::{
-        Append, Appended, EventStore, PostgresStore, Read, ReadFrom,
+        Append, EventStore, PostgresStore, Read, ReadFrom,
         contract::{self, Limits, Subject},
     },
 };

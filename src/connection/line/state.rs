@@ -15,14 +15,14 @@ use crate::{
     connection::{
         BoxError, Source, StreamFailed,
         decorate::{Retry, decorate},
-        end::{EndReason, Ends},
+        end::Ends,
         flush::Flush,
         over::Over,
         pace::Pace,
         terms::{Companion, Companions, Terms},
         watched::Watched,
     },
-    event::{HEARTBEAT, bye},
+    event::{EndReason, HEARTBEAT, bye},
     wire::{COMMENT_LINE, LineScanner},
 };
 
@@ -150,7 +150,11 @@ impl<S: Source + Send + 'static> State<S> {
                     }
                     Poll::Ready(Some(Err(error))) => {
                         self.watched.fail(&*error);
-                        self.over(&line.ends, EndReason::Failed);
+                        let reason = match self.source.as_ref().map(S::end_reason) {
+                            None | Some(EndReason::Complete) => EndReason::Failed,
+                            Some(reason) => reason,
+                        };
+                        self.over(&line.ends, reason);
                         self.phase = Phase::Failing(Box::new(Flush::Begin));
                     }
                     Poll::Ready(None) => {
@@ -292,7 +296,7 @@ impl<S: Source + Send + 'static> State<S> {
         let scanner = source.scanner();
         // What is cut off within an event must not get its end from us.
         let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());
-        let bye = reason.bye().filter(|_| speaks).map(|reason| {
+        let bye = speaks.then(|| {
             let own = self.retry.take().map(Retry::time);
             let bye = match retry.or(own) {
                 Some(retry) => bye(reason).retry(retry),

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     recording::note::{Note, Outcome},
     store::{Append, BoxFuture, NewRecord, Position, StoreError},
-    subscription::Feeds,
+    subscription::{Feeds, in_time},
     sync::Arc,
     topic_name::TopicName,
 };
@@ -128,7 +128,7 @@ impl Log<'_> {
             Condition::None => append,
             Condition::AtHead => append.while_head(self.at),
         };
-        Box::pin(async move { feeds.store.append(&topic, append).await.map(drop) })
+        Box::pin(async move { in_time(feeds.store.append(&topic, append)).await.map(drop) })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     catching_up::{Answer, Catching, CatchingUp, Paging, Source},
 };
 use crate::{
-    event::{ByeReason, GapReason},
+    event::{EndReason, GapReason},
     store::{Page, Position, Read, ReadFrom, Record, RecordKind, StoreError},
     subscription::{
         budget::{Given, Out, piece},
@@ -81,7 +81,7 @@ impl Follower {
         let (answer, out) = match answer {
             Answer::Read(answer, out) => (answer, out),
             Answer::Failed(error) => return self.fail(from, &error),
-            Answer::Starved => return Some(self.end(ByeReason::Unavailable)),
+            Answer::Starved => return Some(self.end(EndReason::Unavailable)),
         };
         self.read_is_done();
         match answer {
@@ -210,7 +210,7 @@ impl Follower {
         let catching_up = self.catching_up.as_deref_mut()?;
         let outage = catching_up.outage.get_or_insert_with(Outage::new);
         if outage.is_over(limit) {
-            return Some(self.end(ByeReason::Unavailable));
+            return Some(self.end(EndReason::Unavailable));
         }
         catching_up.step = Catching::Pausing(from, Box::pin(tokio::time::sleep(outage.pause())));
         None

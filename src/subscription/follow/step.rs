@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    event::{ByeReason, Gap, GapReason},
+    event::{EndReason, Gap, GapReason},
     store::Position,
     subscription::{budget::Out, frame::Frame},
     sync::Arc,
@@ -40,8 +40,8 @@ pub(crate) enum Step {
     /// Records, and the cursor behind them, whose epoch is theirs; and what counts of them until it is
     /// dropped.
     Frames(Vec<Frame>, Position, Option<Arc<Out>>),
-    /// The stream ends, and this is where the client is.
-    End(ByeReason, Option<Position>),
+    /// The stream ends for this reason, and this is where the client is.
+    End(EndReason, Option<Position>),
 }
 
 impl Step {

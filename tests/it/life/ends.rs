@@ -1,14 +1,30 @@
 //! Ends that come by themselves, on a clock that moves when there is nothing else to do.
 
-use std::{task::Poll, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll, stream};
 use tokio::time::{advance, sleep, timeout};
-use tower_sse::{Event, Hub, LastEventId, Limit, Sse, SseLayer, Start};
+use tower_sse::{
+    Event, Hub, LastEventId, Limit, Sse, SseLayer, Start,
+    store::{
+        Epoch, Evicted, MemoryStore, NewRecord, Page, Position, Read, ReadFrom, Record, RecordKind,
+        StoreError,
+    },
+};
 
 use super::{Alive, SECOND, bye, read};
-use crate::servers::{Kind, Site, Streamed};
+use crate::{
+    altered::{Altered, Asked, Reads},
+    servers::{Kind, Site, Streamed},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_gets_no_older_than_it_may() {
@@ -237,4 +253,83 @@ fn an_end_comes_on_another_runtime() {
         assert_eq!(bye(&events), "max-age");
         assert_eq!(alive.count(), 0);
     });
+}
+
+/// Answers so often with what is known already, then so often with a record that is no event, and then
+/// that what follows is gone.
+struct Tiring {
+    known: usize,
+    silent: usize,
+    answers: AtomicUsize,
+}
+
+const LIFE: Epoch = Epoch::new(7);
+const AFTER_GAP: Position = Position::new(LIFE, 1_000);
+
+impl Tiring {
+    fn found_gap(&self) -> bool {
+        self.answers.load(Ordering::SeqCst) > self.known + self.silent
+    }
+}
+
+impl Reads for Tiring {
+    async fn read(&self, asked: Asked<'_>) -> Result<Read, StoreError> {
+        // The reader of the hub asks for the log that there is.
+        let start = match asked.from {
+            ReadFrom::After(start) if start.epoch() == LIFE => start,
+            _ => return asked.answer().await,
+        };
+        let answer = self.answers.fetch_add(1, Ordering::SeqCst);
+        if answer >= self.known + self.silent {
+            return Ok(Read::Evicted(Evicted {
+                oldest: AFTER_GAP,
+                middle: AFTER_GAP,
+                missed: None,
+            }));
+        }
+        let offset = start.offset() + u64::from(answer >= self.known);
+        let lease = NewRecord::of_kind(RecordKind::Lease, "");
+        Ok(Read::Page(Page {
+            start,
+            records: vec![Record::new(offset, lease).previous(start.offset())],
+            head: AFTER_GAP,
+        }))
+    }
+}
+
+/// Who reads for long lets others run, wherever it is; its stream may end then.
+#[tokio::test(start_paused = true)]
+async fn who_was_not_told_of_a_gap_keeps_its_place() {
+    let mut untold = 0;
+    for (known, silent) in (0..4).flat_map(|known| (0..10).map(move |silent| (known, silent))) {
+        let answers = AtomicUsize::new(0);
+        let tiring = Tiring {
+            known,
+            silent,
+            answers,
+        };
+        let store = Altered::new(MemoryStore::new(), tiring);
+        let tiring = Arc::clone(&store.reads);
+        let hub = Hub::with_store(store);
+        let site = Site::new(move |_| {
+            let last = Position::new(LIFE, 1).to_string();
+            Sse::new(hub.subscribe("topic", LastEventId::Id(last.into())))
+        });
+        let site = site.layer(SseLayer::new().max_age(10 * SECOND));
+        let mut body = site.get(Kind::Axum).await;
+        body.bytes().await;
+        let polled = body.next().now_or_never();
+        let found_gap = tiring.found_gap();
+        sleep(20 * SECOND).await;
+        let (events, _) = read(body).await;
+        assert_eq!(bye(&events), "max-age");
+        let id = &events.last().unwrap().2;
+        if polled.is_none() && found_gap {
+            untold += 1;
+        }
+        let is_told = polled.is_some();
+        let is_behind = *id == AFTER_GAP.to_string();
+        assert_eq!(is_behind, is_told, "{known} {silent} {id}");
+    }
+    assert!(untold > 0, "a poll ends where a gap was found");
 }

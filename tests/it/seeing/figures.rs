@@ -14,7 +14,7 @@ use tower_sse::{
 
 use super::{SECOND, events, read};
 use crate::{
-    replay::{LateStore, hub, replay},
+    replay::{hub, late, replay},
     servers::{Answer, Kind, Local, Site},
 };
 
@@ -211,7 +211,7 @@ async fn paths_are_no_labels() {
 async fn waits_for_a_turn_to_read_are_timed() {
     let recorder = recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let store = LateStore::new(SECOND, 3).await;
+    let store = late(SECOND, 3).await;
     let hub = hub(&store, 1, 1 << 28);
     let read = (0..3).map(|_| replay(&hub).events().take(3).count());
     assert_eq!(join_all(read).await, [3; 3]);

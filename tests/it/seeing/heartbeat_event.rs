@@ -84,12 +84,8 @@ async fn heartbeat_breaks_no_event_of_others() {
 #[tokio::test(start_paused = true)]
 async fn heartbeat_moves_no_position_and_counts_as_no_event() {
     let hub = Hub::new();
-    let id = hub
-        .topic::<u32>("topic")
-        .unwrap()
-        .publish(&1)
-        .await
-        .unwrap();
+    let topic = hub.topic("topic").unwrap();
+    let id = topic.publish(&1).await.unwrap();
     let reports = Reports::default();
     let site = {
         let hub = hub.clone();

@@ -121,12 +121,8 @@ async fn failure_says_of_which_stream_and_clients_that_leave_are_no_noise() {
 #[tokio::test(start_paused = true)]
 async fn what_became_of_the_last_event_id_is_in_the_span() {
     let hub = Hub::new();
-    let id = hub
-        .topic::<u32>("topic")
-        .unwrap()
-        .publish(&1)
-        .await
-        .unwrap();
+    let topic = hub.topic("topic").unwrap();
+    let id = topic.publish(&1).await.unwrap();
     let site = Site::new(move |seen| Sse::new(hub.subscribe("topic", seen.last)));
     let layer = SseLayer::new()
         .max_age(10 * SECOND)

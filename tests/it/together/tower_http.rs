@@ -104,6 +104,7 @@ async fn time_for_a_response_is_not_that_of_its_stream() {
             }
         };
         response.events(1).await;
+        // The limit is one of real time.
         sleep(3 * LIMIT).await;
         publish(&hub, "first").await;
         assert_eq!(response.events(2).await[1].1, r#""first""#);

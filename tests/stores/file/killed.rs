@@ -128,7 +128,7 @@ async fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     for round in 0..crate::sizes(25, 200) {
         let mut process = spawn(&[], "appends_until_it_is_killed", &directory.file());
         let mut lines = lines(&mut process);
-        // Sometimes while it still opens the file, or makes it.
+        // Sometimes while it still opens the file, or makes it: whenever that is, all is to be well.
         if round % 4 == 0 {
             std::thread::sleep(Duration::from_micros(fastrand::u64(..30_000)));
         } else {

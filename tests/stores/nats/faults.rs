@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
-use tower_sse::store::{Appended, EventStore, NatsStore, Read, ReadFrom, StoreErrorKind};
+use tower_sse::store::{EventStore, NatsStore, Read, ReadFrom, StoreErrorKind};
 
 use super::*;
+use crate::publishers::{Publishers, check_all_is_there};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_a_killed_server() {
@@ -15,42 +16,15 @@ async fn what_was_acknowledged_outlives_a_killed_server() {
     let store = Arc::new(server.connect().await);
     let first = append(&store, "first").await;
     for round in 0..crate::sizes(3, 20) {
-        let publishers: Vec<_> = (0..4)
-            .map(|publisher| {
-                let store = Arc::clone(&store);
-                tokio::spawn(async move {
-                    let mut acknowledged = Vec::new();
-                    for number in 0_u64.. {
-                        let data = format!("{round} {publisher} {number}");
-                        match try_append(&store, &data).await {
-                            Ok(Appended::Stored(position)) => acknowledged.push((position, data)),
-                            Ok(conflict) => panic!("{conflict:?}"),
-                            Err(_) => break,
-                        }
-                    }
-                    acknowledged
-                })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(50 + 70 * (round % 5))).await;
+        let publishers = Publishers::start(&store, 4, round);
+        publishers.until(fastrand::u32(1..500)).await;
         server.kill();
-        let mut acknowledged = Vec::new();
-        for publisher in publishers {
-            acknowledged.extend(timeout(PATIENCE, publisher).await.unwrap().unwrap());
-        }
-        assert!(!acknowledged.is_empty());
+        let acknowledged = publishers.failed().await;
         server.start_again();
         append_again(&store, "back").await;
         let read = page(&store, ReadFrom::Oldest).await;
         assert_eq!(read.head.epoch(), first.epoch(), "another life");
-        for (position, data) in acknowledged {
-            let mut records = read.records.iter();
-            let record = records.find(|record| record.offset() == position.offset());
-            match record {
-                Some(record) => assert_eq!(*record.content().data(), data),
-                None => assert!(position.offset() <= read.start.offset(), "{position}"),
-            }
-        }
+        check_all_is_there(&read, &acknowledged);
     }
 }
 

@@ -143,6 +143,7 @@ async fn writers_that_interleave_commit_late_and_roll_back() {
                 let page = page_of(&*store, &topic, from).await;
                 cursor = page.end();
                 read.extend(page.records);
+                // Some read less often, and so more at once.
                 sleep(Duration::from_millis(reader as u64 * 5)).await;
             }
             (topic, read)
@@ -162,6 +163,7 @@ async fn writers_that_interleave_commit_late_and_roll_back() {
                 }
                 for topic in topics {
                     publish(&client, topic, &data).await;
+                    // So that transactions overlap, and end in another order than they began.
                     sleep(Duration::from_millis(fastrand::u64(..10))).await;
                 }
                 let end = match (writer + round) % 5 {

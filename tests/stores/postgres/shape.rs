@@ -3,13 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tower_sse::{Hub, LastEventId, store::StoreErrorKind};
 
 use super::*;
+use crate::publishers::{Publishers, check_all_is_there};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_make_the_schema_at_once() {
@@ -126,48 +124,16 @@ async fn a_killed_server_has_lost_nothing_that_was_acknowledged() {
     let store = Arc::new(server.connect().await);
     let mut acknowledged = Vec::new();
     for round in 0..crate::sizes(3, 20) {
-        let mut publishers = JoinSet::new();
-        for publisher in 0..8 {
-            let store = Arc::clone(&store);
-            publishers.spawn(async move {
-                let mut stored = Vec::new();
-                for number in 0.. {
-                    let data = format!("{round}-{publisher}-{number}");
-                    match try_append(&store, &data).await {
-                        Ok(Appended::Stored(position)) => stored.push((position, data)),
-                        Ok(conflict) => panic!("{conflict:?}"),
-                        Err(error) => {
-                            let kinds =
-                                [StoreErrorKind::OutcomeUnknown, StoreErrorKind::Unavailable];
-                            assert!(kinds.contains(&error.kind()), "{}", told(&error));
-                            break;
-                        }
-                    }
-                }
-                stored
-            });
-        }
-        sleep(Duration::from_millis(200)).await;
+        let publishers = Publishers::start(&store, 8, round);
+        publishers.until(fastrand::u32(1..500)).await;
         server.kill();
-        acknowledged.extend(publishers.join_all().await.into_iter().flatten());
+        acknowledged.extend(publishers.failed().await);
         let error = try_append(&store, "nobody is there").await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         server.start_again();
         append_again(&*store, "again").await;
     }
-    assert!(acknowledged.len() > 50, "{}", acknowledged.len());
-    let page = page(&store, ReadFrom::Oldest).await;
-    for (position, data) in acknowledged {
-        assert_eq!(position.epoch(), page.head.epoch());
-        let record = page
-            .records
-            .iter()
-            .find(|r| r.offset() == position.offset());
-        match record {
-            Some(record) => assert_eq!(*record.content().data(), data),
-            None => assert!(position.offset() <= page.start.offset(), "{position}"),
-        }
-    }
+    check_all_is_there(&page(&store, ReadFrom::Oldest).await, &acknowledged);
 }
 
 #[tokio::test]

@@ -120,6 +120,7 @@ async fn answers_lost<E: Backend>(server: Server<E>) {
     let hubs = hubs::<2>(&E::url(proxy.port()));
     let load = Load::start(&hubs).await;
     for _ in 0..3 {
+        // What is published meanwhile is stored, and its answer lost.
         proxy.is(Network::Mute);
         sleep(Duration::from_millis(100)).await;
         proxy.is(Network::Cut);

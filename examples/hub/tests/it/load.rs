@@ -196,6 +196,7 @@ async fn keep_publishing(shared: Arc<Shared>, topic: usize) -> (usize, Vec<Outco
             Outcome::Unknown => {}
         }
         if outcome != Outcome::Stored {
+            // Who is refused is in no hurry to be refused again.
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -220,6 +221,7 @@ async fn follow(
             .get(shared.url(hub, topic))
             .header("last-event-id", &last);
         let Ok(response) = request.send().await else {
+            // As an `EventSource` does.
             sleep(Duration::from_millis(100)).await;
             continue;
         };
