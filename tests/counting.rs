@@ -6,16 +6,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use allocation_counter::measure;
-use futures_util::{FutureExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use http::{Request, Response};
 use http_body::Body;
 use serde::Serialize;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_sse::{
-    Event, EventId, Hub, LastEventId, LayerBody, Sse, SseBody, SseLayer, Start, TopicName,
+    Event, EventId, Hub, LastEventId, LayerBody, Resumable, Sse, SseBody, SseLayer, Start,
+    TopicName,
     store::{EventStore, MemoryStore, Read, ReadFrom},
 };
 
@@ -214,4 +216,61 @@ async fn an_idle_client_takes_a_few_hundred_bytes() {
         496
     };
     assert!((1..=most).contains(&each), "{each} bytes");
+}
+
+/// Tasks of the crate that go with no stream: the reader of a store, and the clock of a runtime.
+const OWN_TASKS: usize = 2;
+
+#[test]
+fn thousands_of_recorded_responses_take_little_memory_and_leave_nothing() {
+    const STREAMS: usize = 5_000;
+    const EVENTS: usize = 20;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    let resumable = Resumable::new(MemoryStore::new()).without_subject();
+    let service = SseLayer::new()
+        .resumable(&resumable)
+        .layer(service_fn(async |_: Request<()>| {
+            let events = stream::iter((0..EVENTS).map(|_| UPDATE)).chain(stream::pending());
+            Ok::<_, std::convert::Infallible>(Sse::new(events).into_http_response())
+        }));
+    let open = async || {
+        let response = service.clone().oneshot(Request::new(())).await.unwrap();
+        let mut body = Box::pin(response.into_body());
+        let mut bytes = 0;
+        while bytes < 100 * EVENTS {
+            bytes += drain(&mut body);
+            tokio::task::yield_now().await;
+        }
+        body
+    };
+    let warm = runtime.block_on(open());
+    let mut clients = Vec::with_capacity(STREAMS);
+    let counted = measure(|| {
+        runtime.block_on(async {
+            for _ in 0..STREAMS {
+                clients.push(open().await);
+            }
+        });
+    });
+    let each = counted.bytes_current / i64::try_from(STREAMS).unwrap();
+    // What the docs say, and 20 events of 170 bytes, in the store and in the window.
+    assert!((1..=16 * 1024).contains(&each), "{each} bytes");
+    assert!(runtime.metrics().num_alive_tasks() > STREAMS);
+
+    // Nobody listens, for a minute; and nobody asks, for ten.
+    let left = measure(|| {
+        runtime.block_on(async {
+            clients.clear();
+            drop(warm);
+            tokio::time::sleep(Duration::from_secs(61)).await;
+            let tasks = runtime.metrics().num_alive_tasks();
+            assert!(tasks <= OWN_TASKS, "{tasks} tasks, {each} bytes");
+            tokio::time::sleep(Duration::from_secs(601)).await;
+            // Space is given back when something is appended.
+            drop(open().await);
+        });
+    });
+    let left = counted.bytes_current + left.bytes_current;
+    assert!(left < counted.bytes_current / 20, "{left} bytes");
 }

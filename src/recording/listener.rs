@@ -1,5 +1,6 @@
 //! One client of a recorded response.
 
+mod steps;
 mod watch;
 
 use std::{
@@ -9,12 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::{
     ENDED, Name, Recordings, Rules,
-    note::{Note, Outcome},
+    note::Outcome,
     production::{Now, Production, Seat},
 };
 use crate::{
@@ -22,11 +22,10 @@ use crate::{
     event::{EndReason, Event, Gap, GapReason, bye, gap, not_resumable, open},
     last_event_id::ResumeOutcome,
     sent::{Sent, Standing},
-    store::{Position, RecordKind},
-    subscription::{Begin, Floor, Follower, Frame, Resume, Step, piece},
+    store::Position,
+    subscription::{Begin, Floor, Follower, Resume},
     sync::Arc,
     topic_name::TopicName,
-    wire::{COMMENT_LINE, retry_line},
 };
 use watch::Watch;
 
@@ -276,95 +275,6 @@ impl Listener {
                 self.phase = Phase::Ending(outcome);
                 Poll::Ready(None)
             }
-        }
-    }
-
-    /// Takes a step of the follower.
-    fn take(&mut self, step: Step) -> Option<Sent> {
-        match step {
-            Step::Frames(frames, to, out) => {
-                let mut blocks = Vec::new();
-                let events = self.write(&frames, to, &mut blocks);
-                if let Some(seat) = &self.seat {
-                    seat.sent(to.offset());
-                }
-                let bytes = piece(blocks, out);
-                (events > 0).then_some(Sent {
-                    bytes,
-                    events,
-                    gap: None,
-                })
-            }
-            Step::Gap(missing, at) => match missing.reason() {
-                GapReason::Unknown | GapReason::Ahead => {
-                    self.phase = Phase::Gone(self.cursor);
-                    None
-                }
-                reason => {
-                    self.cursor = Some(at);
-                    if reason == GapReason::Evicted {
-                        self.resume = ResumeOutcome::Gap(reason);
-                    }
-                    if let Some(seat) = &self.seat {
-                        seat.sent(at.offset());
-                    }
-                    self.tell(gap(missing, None), self.name.id(at))
-                }
-            },
-            Step::Line => Some(Bytes::from_static(COMMENT_LINE).into()),
-            Step::End(reason, at) => {
-                let id = at.map(|at| self.name.id(at)).unwrap_or_default();
-                let bye = self.tell(bye(reason), id);
-                self.end(reason);
-                bye
-            }
-            Step::Open(_) | Step::Joined(..) => {
-                debug_assert!(false, "neither is asked for here");
-                None
-            }
-        }
-    }
-
-    /// Writes the events among records, and heeds the others. Returns how many events there are.
-    fn write(&mut self, frames: &[Frame], to: Position, blocks: &mut Vec<u8>) -> usize {
-        let mut events = 0;
-        for frame in frames {
-            match frame.kind() {
-                RecordKind::Event => {
-                    if let Some(retry) = self.retry.take() {
-                        blocks.extend(retry_line(retry));
-                    }
-                    match self.rules.ids {
-                        true => {
-                            let at = Position::new(to.epoch(), frame.offset);
-                            frame.write_with_id(blocks, &self.name.id(at));
-                        }
-                        false => frame.write_without_id(blocks),
-                    }
-                    events += 1;
-                    self.hear_producer();
-                }
-                RecordKind::Lease => match Note::parse(frame.note()) {
-                    Some(Note::Retry { millis }) => {
-                        self.retry = Some(Duration::from_millis(millis));
-                    }
-                    Some(note) if note.is_producers() => self.hear_producer(),
-                    _ => {}
-                },
-                RecordKind::End => {
-                    // There may be notes behind it.
-                    self.phase = Phase::Ending(Outcome::parse(frame.note()));
-                    break;
-                }
-            }
-        }
-        self.cursor = Some(to);
-        events
-    }
-
-    fn hear_producer(&mut self) {
-        if let Phase::Following(following) = &mut self.phase {
-            following.watch.hear();
         }
     }
 
