@@ -58,6 +58,8 @@ struct State {
     drained_at: Option<Instant>,
     ahead: Ahead,
     tail: Tail,
+    /// Whether the producer waits for those who listen.
+    waits: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +131,7 @@ impl Production {
                 drained_at: None,
                 ahead: Ahead::new(retention),
                 tail: Tail::default(),
+                waits: false,
             }),
             changed: Notify::new(),
         })
@@ -225,7 +228,8 @@ impl Production {
             return Todo::Abandoned;
         }
         let until = abandoned.into_iter().chain(state.drained_at).min();
-        match state.is_ahead() {
+        state.waits = state.is_ahead();
+        match state.waits {
             true => Todo::Wait(until),
             false => Todo::GoOn(until),
         }
@@ -342,25 +346,34 @@ impl Seat {
 
     /// Notes up to where it was sent the record.
     pub(super) fn sent(&self, offset: u64) {
-        self.state(|state, key| state.seats[key].offset = offset);
-        self.production.changed.notify_one();
+        let waits = self.state(|state, key| {
+            state.seats[key].offset = offset;
+            state.waits
+        });
+        self.go_on_if(waits);
+    }
+
+    /// Has the producer look again whether it is too far ahead, if that is what it waits for.
+    fn go_on_if(&self, waits: bool) {
+        if waits {
+            self.production.changed.notify_one();
+        }
     }
 
     /// Returns what follows of what is in no record, and how much that is; or how it has ended.
     pub(super) fn next_passed(&self) -> Result<Option<(Bytes, usize)>, Outcome> {
-        let next = self.state(|state, key| {
+        let (next, waits) = self.state(|state, key| {
             let (blocks, count) = state.tail.after(state.seats[key].passed);
             state.seats[key].passed += count;
-            match (count, state.ended, state.is_over) {
+            let next = match (count, state.ended, state.is_over) {
                 (0, Some(outcome), _) => Err(outcome),
                 (0, None, true) => Err(Outcome::Lost),
                 (0, None, false) => Ok(None),
                 _ => Ok(Some((blocks, usize::try_from(count).unwrap_or(usize::MAX)))),
-            }
+            };
+            (next, state.waits)
         });
-        if let Ok(Some(_)) = next {
-            self.production.changed.notify_one();
-        }
+        self.go_on_if(waits);
         next
     }
 
