@@ -125,14 +125,15 @@ impl Producer {
     /// Dropping this is the death of a producer, which its listeners are told.
     pub(crate) async fn run<S: Source>(mut self, opening: impl Future<Output = Option<S>>) {
         let _closed = Closed(Arc::clone(&self.production));
-        let end = self.produce(opening).await;
+        let mut end = self.produce(opening).await;
         if let (Recorder::Log(log), false) = (&mut self.recorder, end.is_told) {
             let ended = match end.is_stream {
                 true => log.end(end.outcome).await,
                 false => log.give_up().await,
             };
-            if let Err(error) = ended {
-                complain(&self.topic, &error);
+            match ended {
+                Ok(outcome) => end.outcome = outcome,
+                Err(error) => complain(&self.topic, &error),
             }
         }
         self.production.end(end.outcome);
