@@ -158,7 +158,8 @@ impl Resumable {
     /// what they know.
     ///
     /// Such a client cannot come back by an id; with an [idempotency key](Self::idempotency_key) it is
-    /// sent all from the beginning.
+    /// sent all from the beginning. It would take a clean end for that of a whole response, so one that
+    /// was stopped or abandoned breaks off, as one that has failed does.
     pub fn without_ids(mut self) -> Self {
         self.rules.ids = false;
         self

@@ -169,6 +169,7 @@ impl Recordings {
 }
 
 #[cfg(all(test, not(shuttle)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 

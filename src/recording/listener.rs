@@ -307,7 +307,8 @@ impl Listener {
             Outcome::Lost => EndReason::Lost,
         };
         self.end(reason);
-        if outcome != Outcome::Cancelled {
+        // Without the `sse.bye`, a clean end would say that it is whole.
+        if outcome != Outcome::Cancelled || !self.rules.ids {
             self.phase = Phase::Failing(outcome);
         }
         match self.rules.ids {

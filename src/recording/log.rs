@@ -323,6 +323,7 @@ impl Tries {
 }
 
 #[cfg(all(test, not(shuttle)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
         num::NonZeroUsize,
@@ -401,7 +402,7 @@ mod tests {
             failing: StoreFailure::Fail,
             ids: true,
         };
-        let begun = Log::begin(&feeds, topic.clone(), ABSENT, &rules)
+        let begun = Log::begin(&feeds, topic.clone(), Some(ABSENT), &rules)
             .await
             .unwrap();
         let mut log = begun.expect("nobody else has begun it");

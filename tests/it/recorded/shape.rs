@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures_util::stream;
+use tokio::time::sleep;
 use tower_sse::{
-    Event, EventId, EventName, Hub, LastEventId, Resumable, Sse, SseLayer, store::MemoryStore,
+    Event, EventId, EventName, Hub, LastEventId, Leaving, Resumable, Sse, SseLayer,
+    store::MemoryStore,
 };
 
-use super::{Produced, data, layer, on_each, open};
+use super::{Produced, SECOND, data, layer, on_each, open};
 use crate::{
     servers::{Site, Streamed},
     whatwg,
@@ -105,6 +107,30 @@ async fn without_ids_a_stream_keeps_its_shape() {
         produced.send("0");
         produced.fail();
         let (events, is_whole) = client.rest().await;
+        assert_eq!(
+            (data(&events), events.len(), is_whole),
+            (vec!["0"], 1, false)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_ids_an_abandoned_stream_does_not_look_whole() {
+    on_each(async |kind| {
+        let produced = Produced::default();
+        let resumable = Resumable::new(MemoryStore::new()).leaving(Leaving::Cancel);
+        let resumable = resumable
+            .without_ids()
+            .idempotency_key(|_| Some("1".into()));
+        let site = produced.site(&resumable);
+        let mut first = open(&site, kind, None).await;
+        produced.send("0");
+        assert_eq!(data(&first.events(1).await), ["0"]);
+        drop(first);
+        sleep(SECOND).await;
+        assert_eq!(produced.alive(), 0);
+        let (events, is_whole) = open(&site, kind, None).await.rest().await;
         assert_eq!(
             (data(&events), events.len(), is_whole),
             (vec!["0"], 1, false)
