@@ -62,6 +62,12 @@ pub(crate) trait Source {
         EndReason::Complete
     }
 
+    /// Whether its client knows no events of ours. An end before its time is a broken one then, since a
+    /// clean end says that all was sent.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     /// Its client is sent away with an `sse.bye`, and may come back.
     fn send_away(&mut self, _reason: EndReason) {}
 

@@ -67,6 +67,10 @@ impl<S: Source> Source for Local<S> {
         self.0.scanner()
     }
 
+    fn is_plain(&self) -> bool {
+        self.0.is_plain()
+    }
+
     fn last_id(&self) -> Option<SmolStr> {
         self.0.last_id()
     }

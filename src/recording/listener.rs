@@ -339,6 +339,10 @@ impl Source for Listener {
         }
     }
 
+    fn is_plain(&self) -> bool {
+        !self.rules.ids
+    }
+
     fn last_id(&self) -> Option<SmolStr> {
         match self.phase {
             _ if !self.rules.ids => None,

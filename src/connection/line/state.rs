@@ -293,6 +293,10 @@ impl<S: Source + Send + 'static> State<S> {
         };
         let id = source.last_id();
         source.send_away(reason);
+        if source.is_plain() {
+            self.phase = Phase::Failing(Box::new(Flush::Begin));
+            return self.over(&line.ends, reason);
+        }
         let scanner = source.scanner();
         // What is cut off within an event must not get its end from us.
         let speaks = !self.opaque && scanner.is_none_or(|scanner| scanner.is_between_events());

@@ -139,6 +139,24 @@ async fn without_ids_an_abandoned_stream_does_not_look_whole() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn without_ids_who_is_sent_away_is_told_nothing() {
+    on_each(async |kind| {
+        let produced = Produced::default();
+        let resumable = Resumable::new(MemoryStore::new()).without_ids();
+        let layer = layer().resumable(resumable).max_age(SECOND);
+        let site = produced.handler().layer(layer);
+        let client = open(&site, kind, None).await;
+        produced.send("0");
+        let (events, is_whole) = client.rest().await;
+        assert_eq!(
+            (data(&events), events.len(), is_whole),
+            (vec!["0"], 1, false)
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_compressed_is_not_recorded() {
     on_each(async |kind| {
