@@ -37,12 +37,7 @@ pub(super) struct Log {
     feeds: Arc<Feeds>,
     topic: TopicName,
     head: Position,
-    /// For how long the log is there after its end.
-    kept_for: Duration,
-    /// For how long it is there before that, where nothing is appended.
-    kept_alive: Duration,
-    /// For how long an append is tried.
-    patience: Duration,
+    rules: Rules,
 }
 
 /// Why a producer cannot go on with its log.
@@ -86,9 +81,7 @@ impl Log {
             feeds: Arc::clone(feeds),
             topic,
             head,
-            kept_for: rules.kept_for,
-            kept_alive: rules.kept_alive(),
-            patience: rules.lease,
+            rules: *rules,
         };
         let token = format!("{:x}", fastrand::u128(..));
         match log.append(&[Note::Begun { token }.record()]).await {
@@ -111,7 +104,7 @@ impl Log {
     ///
     /// Not cancel safe.
     pub(super) async fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Note>, LogError> {
-        let mut tries = Tries::new(self.patience);
+        let mut tries = Tries::new(self.rules.lease);
         let mut all = Vec::new();
         loop {
             match self.attempt(records, &mut tries).await? {
@@ -129,7 +122,7 @@ impl Log {
         &mut self,
         outcome: Outcome,
     ) -> Result<Option<Vec<Note>>, LogError> {
-        let mut tries = Tries::new(self.patience);
+        let mut tries = Tries::new(self.rules.lease);
         match self.attempt(&[outcome.record()], &mut tries).await? {
             Attempt::Stored(_) => Ok(None),
             Attempt::Noted(notes) => Ok(Some(notes)),
@@ -146,7 +139,7 @@ impl Log {
 
     /// Ends a log in which nothing has happened, so that it may begin anew.
     pub(super) async fn give_up(&mut self) -> Result<(), LogError> {
-        self.kept_for = Duration::from_millis(1);
+        self.rules.kept_for = Duration::from_millis(1);
         self.end(Outcome::Failed).await
     }
 
@@ -156,11 +149,7 @@ impl Log {
         records: &[NewRecord],
         tries: &mut Tries,
     ) -> Result<Attempt, LogError> {
-        let is_end = |record: &NewRecord| record.kind() == RecordKind::End;
-        let gone_after = match records.iter().any(is_end) {
-            true => self.kept_for,
-            false => self.kept_alive,
-        };
+        let gone_after = self.rules.gone_after(records);
         loop {
             let append = Append::new(records.iter().cloned())
                 .while_head(self.head)
@@ -209,7 +198,7 @@ impl Log {
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let late = |late| Err(StoreError::new(StoreErrorKind::OutcomeUnknown, late));
-        timeout(self.patience, answer).await.unwrap_or_else(late)
+        timeout(self.rules.lease, answer).await.unwrap_or_else(late)
     }
 
     /// Reads what others have appended.
