@@ -15,7 +15,7 @@ use hyper::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_sse::SseLayer;
+use tower_sse::{Resumable, SseLayer, store::MemoryStore};
 
 /// What a stream has in all.
 const TOTAL: usize = 16 * 1024 * 1024;
@@ -91,8 +91,21 @@ fn without(bencher: Bencher, chunks: Chunks) {
 
 #[divan::bench(args = Chunks::ALL, sample_size = 1)]
 fn with_layer(bencher: Bencher, chunks: Chunks) {
+    through(bencher, chunks, SseLayer::new);
+}
+
+/// The same, with a record in memory. What is cut has half as many events.
+#[divan::bench(args = Chunks::ALL, sample_size = 1)]
+fn recorded(bencher: Bencher, chunks: Chunks) {
+    through(bencher, chunks, || {
+        let resumable = Resumable::new(MemoryStore::new()).without_subject();
+        SseLayer::new().resumable(resumable)
+    });
+}
+
+fn through(bencher: Bencher, chunks: Chunks, layer: impl FnOnce() -> SseLayer) {
     let (runtime, chunk) = (runtime(), chunks.bytes());
-    let service = SseLayer::new().layer(service_fn(move |_: Request<()>| {
+    let service = layer().layer(service_fn(move |_: Request<()>| {
         let response = stream(&chunk);
         async { Ok::<_, Infallible>(response) }
     }));

@@ -2,7 +2,8 @@
 //!
 //! - [`Sse`] makes a response of any stream of events, and any `Serialize` value is one.
 //! - [`SseLayer`] is the policy of a route: headers, heartbeat, reconnection time, authorization,
-//!   limits, and how long a stream lives.
+//!   limits, and how long a stream lives. With [`SseLayer::resumable`] it records the streams of others,
+//!   so that a client comes back to the same response.
 //! - [`Hub`] has topics to publish to and to follow, over a [store](store::EventStore); a
 //!   [`Subscription`] gives a client that comes back every event that it missed, once and in order,
 //!   and tells it when that cannot be.
@@ -29,14 +30,14 @@
 //! # Events of ours
 //!
 //! Beside the application's events a client may read four more, each with one line of JSON. The first
-//! three are those of a [`Subscription`], and have an id, but for a last one to a client that has no
+//! three are those of a [`Subscription`] and of a [recorded](Resumable) response, and have an id, but for a last one to a client that has no
 //! position yet; layers may add the last two to any stream:
 //!
 //! | event | data | when |
 //! |---|---|---|
-//! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here |
+//! | `sse.open` | `{}` | first, where there is nothing to send yet, so that a client that drops now resumes from here; `{"resumable":false}` where a [recorded](Resumable) response goes on without its record |
 //! | `sse.gap` | `{"topic":"..","reason":"..","missed":n}` | before the event behind a [gap](GapReason); `topic` where several are followed, `missed` where it is known |
-//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable`, or what the [layer](SseLayer#how-a-stream-ends) says |
+//! | `sse.bye` | `{"reason":".."}` | last, where the server ends a stream that would go on: `busy`, `lagged`, `unavailable`, or what the [layer](SseLayer#how-a-stream-ends) says; and of a [recorded](Resumable) response that is not whole: `cancelled`, `failed`, `lost` |
 //!
 //! | `sse.heartbeat` | `{}` | after silence, where a layer [says so](SseLayer::heartbeat_event); without an id, so that it moves no position |
 //!
@@ -93,7 +94,7 @@
 //! | `tower_sse_replay_duration_seconds` | histogram | seconds | `route` | from when a client came back to when it was sent all that there was |
 //! | `tower_sse_replay_events` | histogram | events | `route` | that it was sent in this time |
 //! | `tower_sse_replay_wait_seconds` | histogram | seconds | | that reads of history waited for a turn, those that had to wait |
-//! | `tower_sse_refusals_total` | counter | requests | `route`, `reason` | that were answered without their handler: `denied`, `undecided`, `expired`, `limit`, `draining`, `not-acceptable` |
+//! | `tower_sse_refusals_total` | counter | requests | `route`, `reason` | that were answered without their handler: `denied`, `undecided`, `expired`, `limit`, `draining`, `not-acceptable`; and those that came back to a [recorded](Resumable) response of which nothing is left (`ended`), which is not there (`unknown`), or whose store does not answer (`unavailable`) |
 //!
 //! `route` is the layer's [name](SseLayer::name), or in actix-web the pattern of the route, and else
 //! empty: a path is of the client's choosing. Subjects and topics are no labels.

@@ -11,6 +11,8 @@
 
 mod found;
 mod id;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod listener;
 mod log;
 mod note;

@@ -77,7 +77,8 @@ impl Recordings {
         let name = owner.name_of(key);
         let topic = owner.topic(name);
         if let Some(beginning) = self.beginning(&topic).await?
-            && let Some(log) = Log::begin(&self.feeds, topic.clone(), beginning, &rules).await?
+            && let Some(log) =
+                Log::begin(&self.feeds, topic.clone(), Some(beginning), &rules).await?
         {
             let (producer, listener) = self.produce_in(name, log, rules);
             return Ok(Claimed::New(producer.into(), listener.into()));

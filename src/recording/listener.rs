@@ -246,6 +246,9 @@ impl Listener {
         if now != Now::Passing {
             return None;
         }
+        if let Some(seat) = &self.seat {
+            seat.pass_from(self.cursor);
+        }
         let is_late = self.seat.as_ref().is_some_and(Seat::is_late);
         let missing = missing.or(is_late.then_some(GapReason::Lost));
         match missing.or(self.gap.take()) {
@@ -325,10 +328,7 @@ impl Listener {
     /// Writes the events among records, and heeds the others. Returns how many events there are.
     fn write(&mut self, frames: &[Frame], to: Position, blocks: &mut Vec<u8>) -> usize {
         let mut events = 0;
-        // What could not be stored for certain is sent without the record, and may be in it.
-        let limit = self.seat.as_ref().and_then(Seat::limit);
-        let certain = |frame: &&Frame| limit.is_none_or(|limit| frame.offset <= limit);
-        for frame in frames.iter().take_while(certain) {
+        for frame in frames {
             match frame.kind() {
                 RecordKind::Event => {
                     if let Some(retry) = self.retry.take() {

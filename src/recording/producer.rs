@@ -22,8 +22,7 @@ use super::{
 use crate::{
     connection::{Source, WeakStream, caught, drop_caught},
     event::EventName,
-    store::{NewRecord, RecordKind, StoreErrorKind},
-    subscription::in_time,
+    store::{NewRecord, RecordKind},
     sync::Arc,
     topic_name::TopicName,
     wire::{Block, DecodedEvent, Decoder},
@@ -126,14 +125,15 @@ impl Producer {
     /// Dropping this is the death of a producer, which its listeners are told.
     pub(crate) async fn run<S: Source>(mut self, opening: impl Future<Output = Option<S>>) {
         let _closed = Closed(Arc::clone(&self.production));
-        let end = self.produce(opening).await;
+        let mut end = self.produce(opening).await;
         if let (Recorder::Log(log), false) = (&mut self.recorder, end.is_told) {
             let ended = match end.is_stream {
                 true => log.end(end.outcome).await,
                 false => log.give_up().await,
             };
-            if let Err(error) = ended {
-                complain(&self.topic, &error);
+            match ended {
+                Ok(outcome) => end.outcome = outcome,
+                Err(error) => complain(&self.topic, &error),
             }
         }
         self.production.end(end.outcome);
@@ -225,15 +225,8 @@ impl Producer {
 
     /// Begins the record.
     async fn begin(&mut self) -> Result<(), End> {
-        let begun = async {
-            let topic = std::slice::from_ref(&self.topic);
-            let heads = in_time(self.recordings.feeds.store.heads(topic)).await?;
-            let head = heads.into_iter().next();
-            let head = head.ok_or(StoreErrorKind::Damaged)?;
-            let (feeds, topic) = (&self.recordings.feeds, self.topic.clone());
-            Log::begin(feeds, topic, head, &self.rules).await
-        };
-        match begun.await {
+        let feeds = &self.recordings.feeds;
+        match Log::begin(feeds, self.topic.clone(), None, &self.rules).await {
             Ok(Some(log)) => {
                 self.production.begin(log.head());
                 self.recorder = Recorder::Log(log);
@@ -331,7 +324,8 @@ impl Producer {
             return Err(End::told(Outcome::Failed));
         }
         self.recorder = Recorder::Nowhere;
-        self.production.end_record();
+        let uncertain = records.iter().map(is_event).collect();
+        self.production.end_record(uncertain);
         self.pass(&records);
         Ok(())
     }

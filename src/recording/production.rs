@@ -43,6 +43,8 @@ struct State {
     head: Option<Position>,
     /// Whether what comes next is in no record.
     passes: bool,
+    /// The records that it begins with, which may be stored nevertheless: whether they are events.
+    uncertain: Vec<bool>,
     ended: Option<Outcome>,
     /// Whether there is no producer any more.
     is_over: bool,
@@ -117,6 +119,7 @@ impl Production {
                 from: None,
                 head: None,
                 passes: false,
+                uncertain: Vec::new(),
                 ended: None,
                 is_over: false,
                 seats: Slab::new(),
@@ -157,10 +160,11 @@ impl Production {
         sizes.for_each(|size| state.ahead.append(head.offset(), size));
     }
 
-    /// The record goes no further.
-    pub(super) fn end_record(&self) {
+    /// The record goes no further, as far as is known; these may be stored, and are which are events.
+    pub(super) fn end_record(&self, uncertain: Vec<bool>) {
         self.tell(|state| {
             state.passes = true;
+            state.uncertain = uncertain;
             state.ahead.trim(None);
         });
     }
@@ -319,12 +323,21 @@ impl Seat {
         look
     }
 
-    /// Where the record ends for certain, if it goes no further.
-    pub(super) fn limit(&self) -> Option<u64> {
-        self.state(|state, _| {
-            let head = state.head.map_or(0, Position::offset);
-            state.passes.then_some(head)
-        })
+    /// Begins with what is in no record, for a client that was sent the record up to there.
+    ///
+    /// What is sent first is what could not be stored for certain, and may have been read in the record.
+    pub(super) fn pass_from(&self, cursor: Option<Position>) {
+        self.state(|state, key| {
+            let read = match (cursor, state.head) {
+                (Some(cursor), Some(head)) if cursor.epoch() == head.epoch() => {
+                    cursor.offset().saturating_sub(head.offset())
+                }
+                _ => 0,
+            };
+            let read = state.uncertain.iter().zip(0..read);
+            let events = read.filter(|(is_event, _)| **is_event).count();
+            state.seats[key].passed += events as u64;
+        });
     }
 
     /// Notes up to where it was sent the record.

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, panic::Location, path::PathBuf, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -42,15 +42,16 @@ pub(crate) struct Request {
     method: &'static str,
     target: String,
     headers: Vec<(&'static str, Vec<u8>)>,
+    body: Bytes,
 }
 
 impl Request {
     pub(crate) fn new(method: &'static str, target: impl Into<String>) -> Self {
-        let (target, headers) = (target.into(), Vec::new());
         Self {
             method,
-            target,
-            headers,
+            target: target.into(),
+            headers: Vec::new(),
+            body: Bytes::new(),
         }
     }
 
@@ -61,6 +62,12 @@ impl Request {
     pub(crate) fn header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name, value.as_ref().to_vec()));
         self
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        let length = self.body.len().to_string();
+        self.header("content-length", length)
     }
 }
 
@@ -91,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 pub(crate) struct Client {
     address: Address,
     protocol: Protocol,
-    http2: Option<http2::SendRequest<Empty<Bytes>>>,
+    http2: Option<http2::SendRequest<Full<Bytes>>>,
 }
 
 /// How much a client reads at a time.
@@ -147,6 +154,7 @@ impl Client {
             method,
             target,
             headers,
+            body: sent,
         } = request;
         let mut head = format!("{method} {target} HTTP/{version}\r\nhost: test\r\n").into_bytes();
         for (name, value) in headers {
@@ -156,6 +164,7 @@ impl Client {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(&sent);
         socket.write_all(&head).await.unwrap();
 
         let mut body = Http1 {
@@ -192,7 +201,7 @@ impl Client {
     }
 }
 
-async fn send_http2(mut sender: http2::SendRequest<Empty<Bytes>>, request: Request) -> Response {
+async fn send_http2(mut sender: http2::SendRequest<Full<Bytes>>, request: Request) -> Response {
     let mut builder = http::Request::builder()
         .method(request.method)
         .uri(format!("http://test{}", request.target));
@@ -201,7 +210,7 @@ async fn send_http2(mut sender: http2::SendRequest<Empty<Bytes>>, request: Reque
             builder = builder.header(name, value);
         }
     }
-    let request = builder.body(Empty::new()).unwrap();
+    let request = builder.body(Full::new(request.body)).unwrap();
     sender.ready().await.unwrap();
     let response = sender.send_request(request).await.unwrap();
     let headers = response.headers().iter();

@@ -5,6 +5,7 @@ mod adapters;
 mod altered;
 mod bad_input;
 mod client;
+mod completion;
 mod failure;
 mod fan_out;
 mod faulty;

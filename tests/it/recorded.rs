@@ -154,6 +154,21 @@ impl Client {
         }
     }
 
+    /// So many events, or fewer where it has ended, and whether it has.
+    async fn some(mut self, count: usize) -> (Vec<Event>, bool) {
+        loop {
+            let mut events = whatwg::parse(&self.seen).events;
+            if events.len() >= count {
+                events.truncate(count);
+                return (events, false);
+            }
+            match self.body.next().await {
+                Some(Ok(bytes)) => self.seen.extend(bytes),
+                _ => return (events, true),
+            }
+        }
+    }
+
     /// All events, once it has ended, and whether it was whole.
     async fn rest(mut self) -> (Vec<Event>, bool) {
         loop {

@@ -19,6 +19,9 @@ pub enum Network {
     Dead,
     /// Connections are closed, and new ones at once.
     Cut,
+    /// Each connection is closed when so many bytes of answers have passed, behind the piece that they
+    /// end in.
+    Short(usize),
 }
 
 /// A way to a server; it is gone when this is dropped.
@@ -72,7 +75,8 @@ async fn run(listener: TcpListener, server: u16, network: watch::Receiver<Networ
 
 async fn connection(client: TcpStream, server: u16, network: watch::Receiver<Network>) {
     let (mut cut, mut carried) = (network.clone(), network.clone());
-    let requests = |network| matches!(network, Network::Whole | Network::Mute);
+    let answers = |network| matches!(network, Network::Whole | Network::Short(_));
+    let requests = move |network| answers(network) || network == Network::Mute;
     let both = async {
         wait_for(&mut carried, requests).await;
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else {
@@ -81,8 +85,11 @@ async fn connection(client: TcpStream, server: u16, network: watch::Receiver<Net
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            () = pump(from_client, to_server, network.clone(), requests) => {}
-            () = pump(from_server, to_client, network, |network| network == Network::Whole) => {}
+            () = pump(from_client, to_server, network.clone(), requests, |_| usize::MAX) => {}
+            () = pump(from_server, to_client, network, answers, |network| match network {
+                Network::Short(most) => most,
+                _ => usize::MAX,
+            }) => {}
         }
     };
     tokio::select! {
@@ -96,13 +103,17 @@ async fn pump(
     mut to: impl AsyncWriteExt + Unpin,
     mut network: watch::Receiver<Network>,
     may_pass: impl Fn(Network) -> bool + Copy,
+    most: impl Fn(Network) -> usize,
 ) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut passed: usize = 0;
     loop {
         let read = from.read(&mut buffer).await.unwrap_or(0);
         // The end of a connection is not seen either while nothing passes.
         wait_for(&mut network, may_pass).await;
-        if read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+        passed += read;
+        let is_last = read == 0 || passed >= most(*network.borrow());
+        if to.write_all(&buffer[..read]).await.is_err() || is_last {
             return;
         }
     }

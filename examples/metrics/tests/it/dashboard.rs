@@ -1,12 +1,10 @@
 //! The dashboard in a browser.
 
+use browser::{Page, browse};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{
-    browser::{Page, browse},
-    service::{Framework, Service},
-};
+use crate::service::{Framework, Service};
 
 const VIEWER: &str = "viewer+secret";
 const SETTINGS: [(&str, &str); 3] = [

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
-mod browser;
 mod client;
 mod dashboard;
 mod figures;

@@ -12,28 +12,31 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::service::PATIENCE;
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The page that the browser shows.
-pub(crate) struct Page(Client);
+#[derive(Debug)]
+pub struct Page(Client);
 
 impl Page {
     pub(crate) fn new(client: Client) -> Self {
         Self(client)
     }
 
-    pub(crate) async fn open(&self, url: &str) {
+    /// Goes to an address.
+    pub async fn open(&self, url: &str) {
         self.0.goto(url).await.unwrap();
     }
 
     /// The value of an expression in the page.
-    pub(crate) async fn value(&self, expression: &str) -> Value {
+    pub async fn value(&self, expression: &str) -> Value {
         let script = format!("return {expression};");
         self.0.execute(&script, Vec::new()).await.unwrap()
     }
 
     /// Waits until an expression is true in the page.
-    pub(crate) async fn until(&self, expression: &str) {
+    pub async fn until(&self, expression: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.value(&format!("!!({expression})")).await != json!(true) {
             if Instant::now() > deadline {
@@ -44,7 +47,8 @@ impl Page {
         }
     }
 
-    pub(crate) async fn click(&self, css: &str) {
+    /// Clicks on what a selector finds.
+    pub async fn click(&self, css: &str) {
         self.0
             .find(Locator::Css(css))
             .await
@@ -55,23 +59,23 @@ impl Page {
     }
 
     /// Replaces what a field holds and submits its form.
-    pub(crate) async fn submit(&self, css: &str, text: &str) {
+    pub async fn submit(&self, css: &str, text: &str) {
         let field = self.0.find(Locator::Css(css)).await.unwrap();
         field.clear().await.unwrap();
         field.send_keys(&format!("{text}\u{e007}")).await.unwrap();
     }
 
     /// What the browser complained about since the last call.
-    pub(crate) async fn complaints(&self) -> Vec<String> {
+    pub async fn complaints(&self) -> Vec<String> {
         let entries = self.chromium("se/log", json!({ "type": "browser" })).await;
         let entries = entries.as_array().unwrap().iter();
         let entries = entries.filter(|entry| entry["level"] != "INFO" && entry["level"] != "DEBUG");
         entries.map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// Saves what the whole page looks like, if `METRICS_SCREENSHOTS` names a folder.
-    pub(crate) async fn save_screenshots(&self, name: &str) {
-        let Some(folder) = env::var_os("METRICS_SCREENSHOTS").map(PathBuf::from) else {
+    /// Saves what the whole page looks like, if `SCREENSHOTS` names a folder.
+    pub async fn save_screenshots(&self, name: &str) {
+        let Some(folder) = env::var_os("SCREENSHOTS").map(PathBuf::from) else {
             return;
         };
         fs::create_dir_all(&folder).unwrap();

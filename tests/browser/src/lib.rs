@@ -1,4 +1,6 @@
-//! Chromium through chromedriver.
+//! Chromium for tests, through chromedriver.
+
+#![allow(clippy::unwrap_used)]
 
 mod page;
 
@@ -14,10 +16,14 @@ use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 
-pub(crate) use page::Page;
+pub use page::Page;
 
 /// Runs `test` in a fresh browser. Without one it says so and passes, but fails where `CI` is set.
-pub(crate) async fn browse<F>(test: impl FnOnce(Page) -> F)
+///
+/// # Panics
+///
+/// When `test` does.
+pub async fn browse<F>(test: impl FnOnce(Page) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -28,7 +34,7 @@ where
         "google-chrome-stable",
     ]);
     let (Some(browser), Some(driver)) = (browser, on_path(&["chromedriver"])) else {
-        let missing = "the dashboard was not tried: chromium or chromedriver is missing";
+        let missing = "no page was tried: chromium or chromedriver is missing";
         assert!(env::var_os("CI").is_none(), "{missing}");
         // `eprintln!` would be captured.
         let line = format!("skipped: {missing}\n");
