@@ -22,7 +22,7 @@ mod production;
 use std::{collections::HashMap, fmt, time::Duration};
 
 use crate::{
-    store::DynStore,
+    store::{DynStore, NewRecord, RecordKind},
     subscription::Feeds,
     sync::{Arc, Mutex, Weak, lock},
     topic_name::TopicName,
@@ -90,9 +90,14 @@ impl Rules {
         self.lease / 3
     }
 
-    /// For how long a record is there without a sign of life: one may be late by what an append may take.
-    fn kept_alive(&self) -> Duration {
-        self.kept_for.max(self.lease.saturating_mul(3))
+    /// For how long a log is there after these: behind its end as long as it is kept, and before that
+    /// longer than its producer may be silent and an append may take.
+    fn gone_after(&self, records: &[NewRecord]) -> Duration {
+        let is_end = |record: &NewRecord| record.kind() == RecordKind::End;
+        match records.iter().any(is_end) {
+            true => self.kept_for,
+            false => self.kept_for.max(self.lease.saturating_mul(3)),
+        }
     }
 }
 

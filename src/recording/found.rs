@@ -105,7 +105,9 @@ impl Recordings {
         if self.beginning(&topic).await?.is_some() {
             return Ok(false);
         }
-        let append = Append::new([Note::Stop.record()]).gone_after(rules.kept_alive());
+        let stop = [Note::Stop.record()];
+        let gone_after = rules.gone_after(&stop);
+        let append = Append::new(stop).gone_after(gone_after);
         let stored = in_time(self.feeds.store.append(&topic, append)).await;
         stored.map(|_| true)
     }

@@ -37,12 +37,7 @@ pub(super) struct Log {
     feeds: Arc<Feeds>,
     topic: TopicName,
     head: Position,
-    /// For how long the log is there after its end.
-    kept_for: Duration,
-    /// For how long it is there before that, where nothing is appended.
-    kept_alive: Duration,
-    /// For how long an append is tried.
-    patience: Duration,
+    rules: Rules,
 }
 
 /// Why a producer cannot go on with its log.
@@ -105,9 +100,7 @@ impl Log {
             feeds: Arc::clone(feeds),
             topic,
             head,
-            kept_for: rules.kept_for,
-            kept_alive: rules.kept_alive(),
-            patience: rules.lease,
+            rules: *rules,
         };
         let token = format!("{:x}", fastrand::u128(..));
         match log.append(&[Note::Begun { token }.record()]).await {
@@ -130,7 +123,7 @@ impl Log {
     ///
     /// Not cancel safe.
     pub(super) async fn append(&mut self, records: &[NewRecord]) -> Result<Vec<Note>, LogError> {
-        let mut tries = Tries::new(self.patience);
+        let mut tries = Tries::new(self.rules.lease);
         let mut all = Vec::new();
         loop {
             match self.attempt(records, &mut tries).await? {
@@ -148,7 +141,7 @@ impl Log {
         &mut self,
         outcome: Outcome,
     ) -> Result<Option<Vec<Note>>, LogError> {
-        let mut tries = Tries::new(self.patience);
+        let mut tries = Tries::new(self.rules.lease);
         match self.attempt(&[outcome.record()], &mut tries).await? {
             Attempt::Stored(_) => Ok(None),
             Attempt::Noted(notes) => Ok(Some(notes)),
@@ -166,7 +159,7 @@ impl Log {
 
     /// Ends a log in which nothing has happened, so that it may begin anew.
     pub(super) async fn give_up(&mut self) -> Result<Outcome, LogError> {
-        self.kept_for = Duration::from_millis(1);
+        self.rules.kept_for = Duration::from_millis(1);
         self.end(Outcome::Failed).await
     }
 
@@ -176,11 +169,7 @@ impl Log {
         records: &[NewRecord],
         tries: &mut Tries,
     ) -> Result<Attempt, LogError> {
-        let is_end = |record: &NewRecord| record.kind() == RecordKind::End;
-        let gone_after = match records.iter().any(is_end) {
-            true => self.kept_for,
-            false => self.kept_alive,
-        };
+        let gone_after = self.rules.gone_after(records);
         loop {
             let append = Append::new(records.iter().cloned())
                 .while_head(self.head)
@@ -233,7 +222,7 @@ impl Log {
             return answer.await;
         }
         let late = |late| Err(StoreError::new(StoreErrorKind::OutcomeUnknown, late));
-        timeout(self.patience, answer).await.unwrap_or_else(late)
+        timeout(self.rules.lease, answer).await.unwrap_or_else(late)
     }
 
     /// Reads what others have appended.

@@ -19,7 +19,7 @@ use crate::{
         Rules,
         note::{Note, Outcome},
     },
-    store::{Append, BoxFuture, NewRecord, Position, StoreError},
+    store::{Append, Appended, BoxFuture, NewRecord, Position, StoreError},
     subscription::{Feeds, in_time},
     sync::Arc,
     topic_name::TopicName,
@@ -34,7 +34,7 @@ pub(super) struct Watch {
     has_noted: bool,
     is_lost: bool,
     alarm: Option<Pin<Box<Sleep>>>,
-    appending: Option<BoxFuture<'static, Result<(), StoreError>>>,
+    appending: Option<BoxFuture<'static, Result<Appended, StoreError>>>,
 }
 
 /// The log that is followed, and where its listener is.
@@ -80,10 +80,18 @@ impl Watch {
                     return;
                 };
                 self.appending = None;
-                if let Err(error) = appended {
-                    let error = &error as &dyn std::error::Error;
-                    let topic = log.topic.as_str();
-                    tracing::warn!(error, topic, "a recorded response could not be watched");
+                match appended {
+                    Ok(Appended::Stored(_)) => {}
+                    // What others have said is read first; there is nothing to note if that is the end.
+                    Ok(Appended::Conflict(_)) => {
+                        let soon = Instant::now().checked_add(self.lease / 30);
+                        self.note_at = soon.map_or(self.note_at, |at| at.min(self.note_at));
+                    }
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        let topic = log.topic.as_str();
+                        tracing::warn!(error, topic, "a recorded response could not be watched");
+                    }
                 }
                 // In case the store does not tell of what was appended.
                 log.feeds.wake(log.topic);
@@ -97,9 +105,13 @@ impl Watch {
                 self.note_at = now.checked_add(self.lease).unwrap_or(now);
                 self.appending = Some(log.append(Outcome::Lost.record(), Condition::AtHead));
             } else if self.note_at <= now || (log.is_live && !self.has_noted) {
+                let condition = match log.is_live && !self.has_noted {
+                    true => Condition::AtHead,
+                    false => Condition::None,
+                };
                 self.has_noted = true;
                 self.note_at = now.checked_add(self.lease).unwrap_or(now);
-                self.appending = Some(log.append(Note::Listened.record(), Condition::None));
+                self.appending = Some(log.append(Note::Listened.record(), condition));
             } else if !self.sleeps(lost_at.map_or(self.note_at, |at| at.min(self.note_at)), cx) {
                 return;
             }
@@ -130,14 +142,15 @@ impl Log<'_> {
         &self,
         record: NewRecord,
         condition: Condition,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
+    ) -> BoxFuture<'static, Result<Appended, StoreError>> {
         let (feeds, topic) = (Arc::clone(self.feeds), self.topic.clone());
-        let append = Append::new([record]);
+        let gone_after = self.rules.gone_after(std::slice::from_ref(&record));
+        let append = Append::new([record]).gone_after(gone_after);
         let append = match condition {
-            Condition::None => append.gone_after(self.rules.kept_alive()),
-            Condition::AtHead => append.while_head(self.at).gone_after(self.rules.kept_for),
+            Condition::None => append,
+            Condition::AtHead => append.while_head(self.at),
         };
-        Box::pin(async move { in_time(feeds.store.append(&topic, append)).await.map(drop) })
+        Box::pin(async move { in_time(feeds.store.append(&topic, append)).await })
     }
 }
 
