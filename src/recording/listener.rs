@@ -38,6 +38,9 @@ pub(crate) struct Listener {
     phase: Phase,
     /// Up to where the client was sent the record.
     cursor: Option<Position>,
+    /// Where the events are that it was sent before their producer knew that they are stored. Only a
+    /// producer appends events, so these are those that it appended last.
+    uncertain: Vec<u64>,
     /// What it is told first.
     gap: Option<GapReason>,
     resume: ResumeOutcome,
@@ -126,6 +129,7 @@ impl Listener {
             rules,
             phase: Phase::Over,
             cursor: None,
+            uncertain: Vec::new(),
             gap: None,
             resume: ResumeOutcome::New,
             retry: None,
@@ -246,7 +250,9 @@ impl Listener {
             return None;
         }
         if let Some(seat) = &self.seat {
-            seat.pass_from(self.cursor);
+            let certain = seat.certain();
+            self.uncertain.retain(|offset| *offset > certain);
+            seat.pass_behind(self.uncertain.len() as u64);
         }
         let is_late = self.seat.as_ref().is_some_and(Seat::is_late);
         let missing = missing.or(is_late.then_some(GapReason::Lost));

@@ -324,8 +324,8 @@ impl Producer {
             return Err(End::told(Outcome::Failed));
         }
         self.recorder = Recorder::Nowhere;
-        let uncertain = records.iter().map(is_event).collect();
-        self.production.end_record(uncertain);
+        let uncertain = records.iter().filter(|record| is_event(record)).count();
+        self.production.end_record(uncertain as u64);
         self.pass(&records);
         Ok(())
     }

@@ -43,8 +43,8 @@ struct State {
     head: Option<Position>,
     /// Whether what comes next is in no record.
     passes: bool,
-    /// The records that it begins with, which may be stored nevertheless: whether they are events.
-    uncertain: Vec<bool>,
+    /// How many events it begins with that may be stored nevertheless.
+    uncertain: u64,
     ended: Option<Outcome>,
     /// Whether there is no producer any more.
     is_over: bool,
@@ -121,7 +121,7 @@ impl Production {
                 from: None,
                 head: None,
                 passes: false,
-                uncertain: Vec::new(),
+                uncertain: 0,
                 ended: None,
                 is_over: false,
                 seats: Slab::new(),
@@ -163,8 +163,8 @@ impl Production {
         sizes.for_each(|size| state.ahead.append(head.offset(), size));
     }
 
-    /// The record goes no further, as far as is known; these may be stored, and are which are events.
-    pub(super) fn end_record(&self, uncertain: Vec<bool>) {
+    /// The record goes no further, as far as is known; so many events that come now may be stored.
+    pub(super) fn end_record(&self, uncertain: u64) {
         self.tell(|state| {
             state.passes = true;
             state.uncertain = uncertain;
@@ -327,30 +327,25 @@ impl Seat {
         look
     }
 
-    /// Begins with what is in no record, for a client that was sent the record up to there.
-    ///
-    /// What is sent first is what could not be stored for certain, and may have been read in the record.
-    pub(super) fn pass_from(&self, cursor: Option<Position>) {
-        self.state(|state, key| {
-            let read = match (cursor, state.head) {
-                (Some(cursor), Some(head)) if cursor.epoch() == head.epoch() => {
-                    cursor.offset().saturating_sub(head.offset())
-                }
-                _ => 0,
-            };
-            let read = state.uncertain.iter().zip(0..read);
-            let events = read.filter(|(is_event, _)| **is_event).count();
-            state.seats[key].passed += events as u64;
-        });
+    /// Up to where the record is stored for certain.
+    pub(super) fn certain(&self) -> u64 {
+        self.state(|state, _| state.head.map_or(0, Position::offset))
     }
 
-    /// Notes up to where it was sent the record.
-    pub(super) fn sent(&self, offset: u64) {
-        let waits = self.state(|state, key| {
+    /// Begins with what is in no record, but for those events of it that were read in the record after
+    /// all, so many: what is sent first could not be stored for certain.
+    pub(super) fn pass_behind(&self, events: u64) {
+        self.state(|state, key| state.seats[key].passed += events.min(state.uncertain));
+    }
+
+    /// Notes up to where it was sent the record. Returns up to where it is stored for certain.
+    pub(super) fn sent(&self, offset: u64) -> u64 {
+        let (head, waits) = self.state(|state, key| {
             state.seats[key].offset = offset;
-            state.waits
+            (state.head.map_or(0, Position::offset), state.waits)
         });
         self.go_on_if(waits);
+        head
     }
 
     /// Has the producer look again whether it is too far ahead, if that is what it waits for.

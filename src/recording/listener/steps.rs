@@ -23,7 +23,12 @@ impl Listener {
                 let mut blocks = Vec::new();
                 let events = self.write(&frames, to, &mut blocks);
                 if let Some(seat) = &self.seat {
-                    seat.sent(to.offset());
+                    let certain = seat.sent(to.offset());
+                    let events = frames.iter().filter(|one| one.kind() == RecordKind::Event);
+                    let offsets = events.map(|event| event.offset);
+                    self.uncertain.retain(|offset| *offset > certain);
+                    self.uncertain
+                        .extend(offsets.filter(|offset| *offset > certain));
                 }
                 let bytes = piece(blocks, out);
                 (events > 0).then_some(Sent {

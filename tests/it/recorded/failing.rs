@@ -169,26 +169,32 @@ async fn a_record_that_its_store_has_lost_is_no_reason_to_lose_events() {
     on_each(async |kind| {
         // So little that the next response pushes this one out.
         let store = MemoryStore::new().max_total_bytes(NonZeroUsize::new(2000).unwrap());
+        let store = Arc::new(store);
         let produced = Produced::default();
-        let site = produced.site(&Resumable::new(store));
+        let site = produced.site(&Resumable::new(Arc::clone(&store)));
         let mut first = open(&site, kind, None).await;
         produced.send("0");
         let id = first.events(2).await[1].2.clone();
-        let other = counting(&Alive::default(), 1, Resumable::new(MemoryStore::new()));
-        drop(other);
-        let second = open(&site, kind, None).await;
+        // Who listens elsewhere notes it, behind what the producer has appended.
+        let elsewhere = produced.site(&Resumable::new(store));
+        let mut other = open(&elsewhere, kind, Some(&id)).await;
+        other.now();
+        sleep(Duration::from_millis(100)).await;
+        first.now();
+        let mut second = open(&site, kind, None).await;
         produced.send(&"x".repeat(3000));
-        let mut second = second;
         second.events(2).await;
-        let senders = &produced.senders;
-        let sender = senders.lock().unwrap()[0].clone();
+        let sender = produced.senders.lock().unwrap()[0].clone();
         sender.send(Ok("data: 1\n\n".into())).unwrap();
-        let events = first.events(4).await;
-        assert_eq!(data(&events), ["0", "1"]);
+        sender.send(Ok("data: 2\n\n".into())).unwrap();
+        let events = first.events(5).await;
+        assert_eq!(data(&events), ["0", "1", "2"]);
         assert_eq!(events[2].1, r#"{"resumable":false}"#);
+        // The others are told.
+        assert_eq!(reason(&other.rest().await.0).0, "sse.gap");
         let late = open(&site, kind, Some(&id)).await;
         assert_eq!(late.body.text().await, UNKNOWN);
-        senders.lock().unwrap().clear();
+        produced.senders.lock().unwrap().clear();
     })
     .await;
 }
