@@ -94,8 +94,8 @@ fn with_layer(bencher: Bencher, chunks: Chunks) {
     through(bencher, chunks, SseLayer::new);
 }
 
-/// The same, with a record in memory. What is cut has half as many events.
-#[divan::bench(args = Chunks::ALL, sample_size = 1)]
+/// The same, with a record in memory. What is cut has no end of an event, so there is nothing to record.
+#[divan::bench(args = [Chunks::Event, Chunks::Large], sample_size = 1)]
 fn recorded(bencher: Bencher, chunks: Chunks) {
     through(bencher, chunks, || {
         let resumable = Resumable::new(MemoryStore::new()).without_subject();

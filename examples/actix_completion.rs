@@ -44,6 +44,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(completions(&drain).await?);
     let server = HttpServer::new(move || App::new().configure(app.clone()))
         .on_connect(tune_actix_socket)
+        // A client that has gone is noticed at once, and not when it does not take what is sent.
+        .h1_allow_half_closed(false)
         .bind((Ipv4Addr::LOCALHOST, number("PORT", 3000)?))?
         .disable_signals();
     for address in server.addrs() {

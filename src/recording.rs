@@ -47,6 +47,11 @@ pub(crate) struct Rules {
 }
 
 /// What becomes of a recorded response that nobody listens to.
+///
+/// A server notices that a client has gone when the connection is closed. That of actix-web does so only
+/// when it cannot write, which is two heartbeats later, unless it is told
+/// `HttpServer::h1_allow_half_closed(false)`. On another process than that of the producer, a client
+/// counts for up to three leases more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leaving {
