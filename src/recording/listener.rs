@@ -38,6 +38,10 @@ pub(crate) struct Listener {
     phase: Phase,
     /// Up to where the client was sent the record.
     cursor: Option<Position>,
+    /// Where it came back from.
+    start: Option<Position>,
+    /// What its last id says: always an event, or where it begins or goes on behind a gap.
+    place: Option<Position>,
     /// Where the events are that it was sent before their producer knew that they are stored. Only a
     /// producer appends events, so these are those that it appended last.
     uncertain: Vec<u64>,
@@ -103,6 +107,8 @@ impl Listener {
         };
         listener.follow(Resume::After(at));
         listener.cursor = Some(at);
+        listener.start = Some(at);
+        listener.place = Some(at);
         listener
     }
 
@@ -129,6 +135,8 @@ impl Listener {
             rules,
             phase: Phase::Over,
             cursor: None,
+            start: None,
+            place: None,
             uncertain: Vec::new(),
             gap: None,
             resume: ResumeOutcome::New,
@@ -175,6 +183,7 @@ impl Listener {
             };
         };
         self.follow(Resume::After(at));
+        self.place = Some(at);
         Poll::Ready(match self.gap.take() {
             Some(reason) => self.tell(gap(Gap::new(reason, None), None), self.name.id(at)),
             None if self.rules.ids => self.tell(open(), self.name.id(at)),
@@ -183,6 +192,10 @@ impl Listener {
     }
 
     fn poll_following(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
+        if let Some(reason) = self.gap.take() {
+            // Without an id: where the record begins is not known yet, and asked again it is told again.
+            return Poll::Ready(self.tell(gap(Gap::new(reason, None), None), None));
+        }
         let Phase::Following(following) = &mut self.phase else {
             return Poll::Ready(None);
         };
@@ -232,7 +245,7 @@ impl Listener {
                 Poll::Ready(self.leave_record(look.now, None))
             }
             _ => {
-                let gap = self.tell(unknown(), ENDED.into());
+                let gap = self.tell(unknown(), SmolStr::new_static(ENDED));
                 self.end(EndReason::Complete);
                 Poll::Ready(gap)
             }
@@ -249,16 +262,28 @@ impl Listener {
         if now != Now::Passing {
             return None;
         }
-        if let Some(seat) = &self.seat {
+        let has_all = self.seat.as_ref().is_none_or(|seat| {
             let certain = seat.certain();
             self.uncertain.retain(|offset| *offset > certain);
-            seat.pass_behind(self.uncertain.len() as u64);
-        }
-        let is_late = self.seat.as_ref().is_some_and(Seat::is_late);
-        let missing = missing.or(is_late.then_some(GapReason::Lost));
+            let read = self.uncertain.len() as u64;
+            // Its id is of an event that was read elsewhere, or on another connection.
+            let came_with = self.start.is_some_and(|start| start.offset() > certain);
+            let has_all = match came_with {
+                true => seat.pass_behind_all(read),
+                false => {
+                    seat.pass_behind(read);
+                    true
+                }
+            };
+            has_all && !seat.is_late()
+        });
+        let missing = missing.or((!has_all).then_some(GapReason::Lost));
         match missing.or(self.gap.take()) {
-            Some(reason) => self.tell(gap(Gap::new(reason, None), None), ENDED.into()),
-            None if self.rules.ids => self.tell(not_resumable(), ENDED.into()),
+            Some(reason) => self.tell(
+                gap(Gap::new(reason, None), None),
+                SmolStr::new_static(ENDED),
+            ),
+            None if self.rules.ids => self.tell(not_resumable(), SmolStr::new_static(ENDED)),
             None => None,
         }
     }
@@ -285,11 +310,11 @@ impl Listener {
     }
 
     /// An event of ours, with an id where there are any.
-    fn tell(&self, event: Event, id: SmolStr) -> Option<Sent> {
+    fn tell(&self, event: Event, id: impl Into<Option<SmolStr>>) -> Option<Sent> {
         let reason = event.gap().map(Gap::reason);
-        let event = match self.rules.ids {
-            true => event.id_text(id),
-            false => event,
+        let event = match id.into().filter(|_| self.rules.ids) {
+            Some(id) => event.id_text(id),
+            None => event,
         };
         Some(Sent {
             bytes: event.encode(),
@@ -318,7 +343,7 @@ impl Listener {
             self.phase = Phase::Failing(outcome);
         }
         match self.rules.ids {
-            true => self.tell(bye(reason), ENDED.into()),
+            true => self.tell(bye(reason), SmolStr::new_static(ENDED)),
             false => None,
         }
     }
@@ -352,10 +377,10 @@ impl Source for Listener {
     fn last_id(&self) -> Option<SmolStr> {
         match self.phase {
             _ if !self.rules.ids => None,
-            Phase::Following(ref following) => following.follower.told().map(|at| self.name.id(at)),
+            Phase::Following(_) => self.place.map(|at| self.name.id(at)),
             Phase::Opening | Phase::Gone(_) => None,
             Phase::Passing | Phase::Ending(_) | Phase::Failing(_) | Phase::Over => {
-                Some(ENDED.into())
+                Some(SmolStr::new_static(ENDED))
             }
         }
     }

@@ -332,10 +332,26 @@ impl Seat {
         self.state(|state, _| state.head.map_or(0, Position::offset))
     }
 
-    /// Begins with what is in no record, but for those events of it that were read in the record after
-    /// all, so many: what is sent first could not be stored for certain.
-    pub(super) fn pass_behind(&self, events: u64) {
-        self.state(|state, key| state.seats[key].passed += events.min(state.uncertain));
+    /// Begins with what is in no record. What comes first of it could not be stored for certain, and so
+    /// many events of that were read in the record after all.
+    pub(super) fn pass_behind(&self, read: u64) {
+        self.state(|state, key| {
+            let passed = &mut state.seats[key].passed;
+            // Who is late is not sent what comes first.
+            if *passed == 0 {
+                *passed = read.min(state.uncertain);
+            }
+        });
+    }
+
+    /// The same for a client that came with one or more of those events, beside those that it has read.
+    /// Returns false where it may miss some, since nobody knows how many.
+    pub(super) fn pass_behind_all(&self, read: u64) -> bool {
+        self.state(|state, key| {
+            let passed = &mut state.seats[key].passed;
+            *passed = state.uncertain.max(*passed);
+            read + 1 >= state.uncertain
+        })
     }
 
     /// Notes up to where it was sent the record. Returns up to where it is stored for certain.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Listener, Phase};
 use crate::{
+    connection::Source,
     event::{GapReason, bye, gap},
     last_event_id::ResumeOutcome,
     recording::note::{Note, Outcome},
@@ -44,6 +45,7 @@ impl Listener {
                 }
                 reason => {
                     self.cursor = Some(at);
+                    self.place = Some(at);
                     if reason == GapReason::Evicted {
                         self.resume = ResumeOutcome::Gap(reason);
                     }
@@ -54,9 +56,8 @@ impl Listener {
                 }
             },
             Step::Line => Some(Bytes::from_static(COMMENT_LINE).into()),
-            Step::End(reason, at) => {
-                let id = at.map(|at| self.name.id(at)).unwrap_or_default();
-                let bye = self.tell(bye(reason), id);
+            Step::End(reason, _) => {
+                let bye = self.tell(bye(reason), self.last_id());
                 self.end(reason);
                 bye
             }
@@ -76,9 +77,10 @@ impl Listener {
                     if let Some(retry) = self.retry.take() {
                         blocks.extend(retry_line(retry));
                     }
+                    let at = Position::new(to.epoch(), frame.offset);
+                    self.place = Some(at);
                     match self.rules.ids {
                         true => {
-                            let at = Position::new(to.epoch(), frame.offset);
                             frame.write_with_id(blocks, &self.name.id(at));
                         }
                         false => frame.write_without_id(blocks),

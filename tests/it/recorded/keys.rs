@@ -59,6 +59,29 @@ async fn requests_with_one_key_have_one_producer() {
 }
 
 #[tokio::test]
+async fn who_came_for_another_response_is_told_so_before_the_one_that_is_there() {
+    on_each(async |kind| {
+        let produced = Produced::default();
+        let site = produced.site(&keyed().run_again());
+        let mut first = open_as(&site, kind, asks("a", "alice")).await;
+        produced.send("0");
+        first.events(2).await;
+        let unknown = format!("r.{}.1-1", "A".repeat(30));
+        let request = Request::get("/").header("idempotency-key", "a");
+        let request = request.header("last-event-id", unknown).body(()).unwrap();
+        let mut again = open_as(&site, kind, request).await;
+        let events = again.events(2).await;
+        assert_eq!(
+            (&*events[0].0, &*events[0].1),
+            ("sse.gap", r#"{"reason":"unknown"}"#)
+        );
+        assert_eq!((data(&events), produced.runs()), (vec!["0"], 1));
+        assert_eq!(events[1], first.events(2).await[1]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_is_lost_before_the_head_finds_its_response() {
     on_each(async |kind| {
         let produced = Produced::default();
