@@ -30,8 +30,9 @@
 //! # Events of ours
 //!
 //! Beside the application's events a client may read four more, each with one line of JSON. The first
-//! three are those of a [`Subscription`] and of a [recorded](Resumable) response, and have an id, but for a last one to a client that has no
-//! position yet; layers may add the last two to any stream:
+//! three are those of a [`Subscription`] and of a [recorded](Resumable) response, and have an id, but for
+//! a last one to a client that has no position yet, and for those of several gaps that others follow at
+//! once; layers may add the last two to any stream:
 //!
 //! | event | data | when |
 //! |---|---|---|

@@ -45,8 +45,12 @@ impl Subscription {
             Step::Gap(missing, at) => {
                 self.sent();
                 let several = matches!(self.following, Following::Several(_));
-                let gap = gap(missing, several.then_some(&name));
-                take(self.control(gap, topic, at).of_topic(name));
+                let gap = gap(missing, several.then_some(&name)).of_topic(name);
+                let id = self.id(topic, at);
+                take(match &self.following {
+                    Following::Several(several) if !several.has_told_gaps() => gap,
+                    _ => gap.id_text(id),
+                });
             }
             Step::End(reason, at) => {
                 self.farewell = Some(reason);

@@ -3,9 +3,12 @@
 //! Each topic has a follower of its own, so order and gaps are those of the topic. What they share is
 //! the id: the positions of all topics, of which every event moves one. So nothing is sent before all
 //! positions are known. An id that lacked one would make that topic begin anew for a client that
-//! comes back, and lose what was appended meanwhile.
+//! comes back, and lose what was appended meanwhile. For the same reason gaps that are known from the
+//! beginning are told first, and none but the last of them has an id: who drops between them comes back
+//! with what it had, and is told of all again.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -28,6 +31,8 @@ pub(super) struct Several {
     /// Where the client is, once that is known of all topics.
     cursors: Vec<Position>,
     beginning: Vec<Follower>,
+    /// What of an id that is of no use is to be told first, one for each topic.
+    gaps: VecDeque<(usize, Step)>,
     following: SelectAll<Steps>,
     priming: Priming,
     ended: bool,
@@ -52,6 +57,7 @@ impl Several {
             topics,
             cursors: Vec::new(),
             beginning: followers.collect(),
+            gaps: VecDeque::new(),
             following: SelectAll::new(),
             priming: Priming::None,
             ended: false,
@@ -70,6 +76,10 @@ impl Several {
         if let Some(end) = ready!(self.poll_begin(cx)) {
             self.end();
             return Poll::Ready(Some(end));
+        }
+        if let Some(gap) = self.gaps.pop_front() {
+            self.priming = Priming::Done;
+            return Poll::Ready(Some(gap));
         }
         loop {
             let Poll::Ready(step) = self.following.poll_next_unpin(cx) else {
@@ -115,8 +125,13 @@ impl Several {
         if waits {
             return Poll::Pending;
         }
-        for (topic, follower) in self.beginning.drain(..).enumerate() {
+        for (topic, mut follower) in self.beginning.drain(..).enumerate() {
             self.cursors.extend(follower.cursor());
+            if follower.has_gap()
+                && let Poll::Ready(Some(gap)) = follower.poll_step(cx, false)
+            {
+                self.gaps.push_back((topic, gap));
+            }
             self.following.push(Steps { topic, follower });
         }
         Poll::Ready(None)
@@ -166,9 +181,14 @@ impl Several {
         all.reduce(Standing::and).unwrap_or(self.last_standing)
     }
 
+    /// Whether the client was told of all that its id has not brought it.
+    pub(super) fn has_told_gaps(&self) -> bool {
+        self.gaps.is_empty()
+    }
+
     /// The id of the place where the client is, if it has one.
     pub(super) fn last_id(&self) -> Option<SmolStr> {
-        (!self.cursors.is_empty()).then(|| self.id_of_all().into())
+        (!self.cursors.is_empty() && self.has_told_gaps()).then(|| self.id_of_all().into())
     }
 }
 

@@ -45,7 +45,9 @@ async fn now(events: &mut (impl Stream<Item = Event> + Unpin)) -> (Vec<String>, 
     let mut texts = Vec::new();
     let mut last = LastEventId::Absent;
     while let Ok(Some(event)) = timeout(60 * SECOND, events.next()).await {
-        last = id(&event);
+        if event.last_event_id().is_some() {
+            last = id(&event);
+        }
         texts.push(match event.is_control() {
             true => format!("{} {}", event.event_type(), event.data()),
             false => format!("{} {}", event.topic().unwrap(), event.data()),
@@ -73,6 +75,28 @@ async fn one_id_resumes_all_topics() {
     assert_eq!(now(&mut events).await.0, [r#"b "5""#, r#"c "4""#]);
     let again = now(&mut follow(&hub, &["a", "b", "c"], last).events()).await;
     assert_eq!(again.0, [r#"b "5""#, r#"c "4""#]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_drops_between_two_gaps_is_told_of_both_again() {
+    let hub = Hub::new();
+    for topic in ["a", "b", "c"] {
+        publish(&hub, topic, "1").await;
+    }
+    let unusable = LastEventId::Id("of another service".into());
+    let mut events = follow(&hub, &["a", "b", "c"], unusable).events();
+    let gaps: Vec<_> = events.by_ref().take(3).collect().await;
+    for (gap, topic) in gaps.iter().zip(["a", "b", "c"]) {
+        let expected = format!(r#"{{"topic":"{topic}","reason":"unknown"}}"#);
+        assert_eq!((gap.event_type(), gap.data()), ("sse.gap", &*expected));
+        // Only the last one moves its client.
+        assert_eq!(gap.last_event_id().is_some(), topic == "c");
+    }
+    publish(&hub, "b", "2").await;
+    let again = follow(&hub, &["a", "b", "c"], id(&gaps[2])).events();
+    for mut events in [events, again] {
+        assert_eq!(now(&mut events).await.0, [r#"b "2""#]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

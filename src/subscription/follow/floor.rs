@@ -91,7 +91,7 @@ impl First {
 }
 
 impl Follower {
-    pub(super) fn has_gap(&self) -> bool {
+    pub(in crate::subscription) fn has_gap(&self) -> bool {
         self.first.as_ref().is_some_and(|first| first.gap.is_some())
     }
 
