@@ -72,7 +72,7 @@ pub enum Leaving {
 pub enum StoreFailure {
     /// It goes on for the clients that this process has, without a record, and says so: they are sent an
     /// `sse.open` with the data `{"resumable":false}`. Who loses the connection after that is told of
-    /// a gap.
+    /// a gap, as one is whose response is unknown; who has all of it gets `204`.
     #[default]
     GoOn,
     /// It fails, as it does where the handler's stream fails.

@@ -103,7 +103,7 @@ impl Drain {
         self
     }
 
-    /// How many streams are open.
+    /// How many streams are open, and responses [produced](crate::Resumable#producers).
     #[must_use]
     pub fn open(&self) -> usize {
         lock(&self.streams.state).open.len()

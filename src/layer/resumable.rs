@@ -22,8 +22,8 @@ use crate::{
 
 type Key = dyn Fn(&RequestView) -> Option<String> + Send + Sync;
 
-/// Less would be noise on a network.
-const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+/// Less would be noise on a network, and more is beyond what any clock or answer lasts.
+const LEASES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(86_400)];
 
 /// How responses are recorded, so that a client that has lost its connection comes back to the same one.
 ///
@@ -52,7 +52,8 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 ///
 /// The first event is an `sse.open`, so that a client that drops before the first event of the handler
 /// comes back, too. Ids of the handler are replaced; its names, data and reconnection time are not. The
-/// client that comes back gets:
+/// head of its response is for the first client; the others get that of any event stream. The client that
+/// comes back gets:
 ///
 /// | the response | what it gets |
 /// |---|---|
@@ -126,12 +127,13 @@ impl Resumable {
         self
     }
 
-    /// Sets after how long without a sign of life a producer counts as lost; at least 100 ms.
+    /// Sets after how long without a sign of life a producer counts as lost: at least 100 ms, at most a
+    /// day.
     ///
     /// It has to be the same in all processes. A store that does not answer for longer than this cannot
     /// [record](Self::store_failure) what is produced meanwhile.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.rules.lease = lease.max(SHORTEST_LEASE);
+        self.rules.lease = lease.clamp(LEASES[0], LEASES[1]);
         self
     }
 
@@ -232,6 +234,8 @@ impl Resumable {
             match RecordedId::parse(&id) {
                 None => {}
                 Some(RecordedId::Ended) => return Ok(Coming::Over),
+                Some(RecordedId::Unrecorded) if self.runs_again => is_again = true,
+                Some(RecordedId::Unrecorded) => return Ok(Coming::Unknown),
                 Some(RecordedId::At(name, at)) => {
                     match self.recordings.find(&owner, name, at, self.rules).await? {
                         Found::Rest(listener) => return Ok(Coming::Known(listener)),

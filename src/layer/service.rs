@@ -124,7 +124,6 @@ enum Opened<P> {
     Other(P),
 }
 
-#[derive(Clone)]
 struct RequestContext {
     layer: SseLayer,
     version: Version,

@@ -14,6 +14,9 @@ const PREFIX: &str = "r.";
 /// The id of a client for whom nothing more will come.
 pub(crate) const ENDED: &str = "r.ended";
 
+/// The id of a client that is sent what is in no record, and so can miss the rest of it.
+pub(super) const UNRECORDED: &str = "r.unrecorded";
+
 /// The name of a recorded response: 128 bits that nobody guesses, and 48 that stand for its route.
 ///
 /// The topic in the store is made of both **and** of the subject, by a one-way function. So there is no
@@ -36,6 +39,8 @@ pub(crate) struct Owner {
 pub(crate) enum RecordedId {
     /// Nothing more will come.
     Ended,
+    /// More may have come, and is nowhere.
+    Unrecorded,
     At(Name, Position),
 }
 
@@ -128,8 +133,10 @@ impl fmt::Display for Name {
 impl RecordedId {
     /// `None` for an id that is somebody else's.
     pub(crate) fn parse(id: &str) -> Option<Self> {
-        if id == ENDED {
-            return Some(Self::Ended);
+        match id {
+            ENDED => return Some(Self::Ended),
+            UNRECORDED => return Some(Self::Unrecorded),
+            _ => {}
         }
         let (name, at) = id.strip_prefix(PREFIX)?.split_once('.')?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(name).ok()?;
@@ -156,6 +163,8 @@ mod tests {
         let id = name.id(AT);
         assert_eq!(RecordedId::parse(&id), Some(RecordedId::At(name, AT)));
         assert_eq!(RecordedId::parse(ENDED), Some(RecordedId::Ended));
+        let unrecorded = RecordedId::parse(UNRECORDED);
+        assert_eq!(unrecorded, Some(RecordedId::Unrecorded));
         assert!(id.len() < 64 && id.bytes().all(|byte| byte.is_ascii_graphic()));
         let foreign = [
             "",

@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 
 use super::{
     ENDED, Name, Recordings, Rules,
+    id::UNRECORDED,
     note::Outcome,
     production::{Now, Production, Seat},
 };
@@ -183,6 +184,7 @@ impl Listener {
             };
         };
         self.follow(Resume::After(at));
+        self.cursor = Some(at);
         self.place = Some(at);
         Poll::Ready(match self.gap.take() {
             Some(reason) => self.tell(gap(Gap::new(reason, None), None), self.name.id(at)),
@@ -281,9 +283,9 @@ impl Listener {
         match missing.or(self.gap.take()) {
             Some(reason) => self.tell(
                 gap(Gap::new(reason, None), None),
-                SmolStr::new_static(ENDED),
+                SmolStr::new_static(UNRECORDED),
             ),
-            None if self.rules.ids => self.tell(not_resumable(), SmolStr::new_static(ENDED)),
+            None if self.rules.ids => self.tell(not_resumable(), SmolStr::new_static(UNRECORDED)),
             None => None,
         }
     }
@@ -302,6 +304,11 @@ impl Listener {
                 gap: None,
             })),
             Ok(None) => Poll::Pending,
+            // It is whole, and its client is to come back as one that has all.
+            Err(Outcome::Finished) if self.rules.ids => {
+                self.end(EndReason::Complete);
+                Poll::Ready(self.tell(open(), SmolStr::new_static(ENDED)))
+            }
             Err(outcome) => {
                 self.phase = Phase::Ending(outcome);
                 Poll::Ready(None)
@@ -379,9 +386,8 @@ impl Source for Listener {
             _ if !self.rules.ids => None,
             Phase::Following(_) => self.place.map(|at| self.name.id(at)),
             Phase::Opening | Phase::Gone(_) => None,
-            Phase::Passing | Phase::Ending(_) | Phase::Failing(_) | Phase::Over => {
-                Some(SmolStr::new_static(ENDED))
-            }
+            Phase::Passing => Some(SmolStr::new_static(UNRECORDED)),
+            Phase::Ending(_) | Phase::Failing(_) | Phase::Over => Some(SmolStr::new_static(ENDED)),
         }
     }
 

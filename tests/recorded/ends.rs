@@ -202,7 +202,7 @@ async fn a_producer_that_is_cut_off_from_the_store_is_fenced() {
         let events = first.events(7).await;
         let (name, data, id) = &events[4];
         assert_eq!((&**name, &**data), ("sse.open", r#"{"resumable":false}"#));
-        assert_eq!(id, "r.ended");
+        assert_eq!(id, "r.unrecorded");
         assert_eq!(contents(&events), said(5));
         proxy.is(Network::Whole);
         producing.release("/1000", 1).await;

@@ -82,7 +82,7 @@ async fn who_listens_while_the_store_is_wiped_is_told() {
         assert_eq!(contents(&events), said(5));
         let (name, data, id) = &events[3];
         let told = (&**name, &**data, &**id);
-        assert_eq!(told, ("sse.open", r#"{"resumable":false}"#, "r.ended"));
+        assert_eq!(told, ("sse.open", r#"{"resumable":false}"#, "r.unrecorded"));
         // And this one has not.
         assert_eq!(listening.end().await, End::Complete);
         assert!(listening.text().ends_with(UNKNOWN), "{}", listening.text());

@@ -51,13 +51,13 @@ async fn a_store_that_does_everything_at_the_worst_moment_loses_nothing() {
                 assert!(!is_gap, "{seed} {events:?}");
                 seen.extend(events.into_iter().filter(|(.., id)| id.starts_with("r.")));
                 let last = seen.last().unwrap();
-                if is_over && last.1 == "99" || last.2 == "r.ended" {
+                if is_over && last.1 == "99" || last.2 == "r.unrecorded" {
                     break;
                 }
                 client = open(&site, kind, Some(&last.2)).await;
             }
             // Where the record could not go on, the client was told so.
-            let whole = match seen.last().unwrap().2 == "r.ended" {
+            let whole = match seen.last().unwrap().2 == "r.unrecorded" {
                 true => data(&seen).len(),
                 false => 100,
             };
@@ -84,14 +84,19 @@ async fn without_its_store_a_response_goes_on_and_says_so() {
             assert_eq!(data(&events), ["0", "1", "2"]);
             assert_eq!(events[2].0, "sse.open");
             assert_eq!(events[2].1, r#"{"resumable":false}"#);
-            assert!(events[2..].iter().all(|(.., id)| id == "r.ended"));
+            assert!(events[2..].iter().all(|(.., id)| id == "r.unrecorded"));
             // Who comes back is told that it has to wait.
             let (events, _) = open(&site, kind, Some(&id)).await.rest().await;
             assert_eq!(events, []);
+            // Who loses the connection now is told that there is more.
+            let cut = open(&site, kind, Some("r.unrecorded")).await;
+            assert_eq!(cut.body.text().await, UNKNOWN);
             produced.end();
             let (events, is_whole) = first.rest().await;
-            assert_eq!((events.len(), is_whole), (5, true));
-            assert_eq!(produced.alive(), 0);
+            assert_eq!((events.len(), is_whole), (6, true));
+            // And who has all, that there is not.
+            assert_eq!(reason(&events), ("sse.open", "{}"));
+            assert_eq!((produced.alive(), produced.runs()), (0, 1));
         })
         .await;
     }

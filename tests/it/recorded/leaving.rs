@@ -74,6 +74,28 @@ async fn who_was_sent_away_is_expected_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn any_time_may_be_said() {
+    on_each(async |kind| {
+        for time in [Duration::MAX, Duration::ZERO] {
+            let produced = Produced::default();
+            let (here, elsewhere) = two(Leaving::Continue(time));
+            let set = |one: Resumable| one.lease(time).kept_for(Duration::MAX);
+            let mut first = open(&produced.site(&set(here)), kind, None).await;
+            let id = first.events(1).await[0].2.clone();
+            let mut again = open(&produced.site(&set(elsewhere)), kind, Some(&id)).await;
+            again.now();
+            sleep(SECOND).await;
+            produced.send("0");
+            produced.end();
+            for client in [first, again] {
+                assert_eq!(data(&client.rest().await.0), ["0"]);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_response_goes_on_for_as_long_as_is_said() {
     on_each(async |kind| {
         let produced = Produced::default();
