@@ -269,10 +269,7 @@ where
     }
     let is_head = response.request().method() == Method::HEAD;
     let is_recorded = response.response().extensions().get::<Recorded>().is_some();
-    if !is_head
-        && !is_recorded
-        && let Some((mut producer, listener)) = admission.record(response.headers())
-    {
+    if !is_recorded && let Some((mut producer, listener)) = admission.record(response.headers()) {
         layer.drains(&mut producer);
         let (response, body) = split(response);
         spawn_local(producer.run(ready(body)));

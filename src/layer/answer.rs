@@ -41,7 +41,7 @@ impl Answer {
     }
 
     /// To a client that should not come back.
-    fn stop() -> Self {
+    pub(super) fn stop() -> Self {
         let stop = Stop.into_http_response::<()>();
         Self {
             status: stop.status(),
@@ -113,11 +113,6 @@ impl Answer {
             ],
             body: event.encode(),
         }
-    }
-
-    /// To a client that has all that it can have, so that it does not come back.
-    pub(super) fn over() -> Self {
-        Self::stop()
     }
 
     /// To a client whose response is not here, for whatever reason: always the same bytes.

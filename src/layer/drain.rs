@@ -132,36 +132,28 @@ impl Drain {
         random_time(self.retry)
     }
 
-    /// Notes work that goes on until it ends by itself, or the time is over.
-    pub(super) fn enter_work(&self, work: WeakStream) -> Entered {
-        let mut state = lock(&self.streams.state);
-        let has_begun = state.has_begun;
-        let key = state
-            .open
-            .insert((work.clone(), self.clone().letting_finish()));
-        drop(state);
-        if has_begun {
-            work.end(self.end_after(self.within));
-        }
-        Entered {
-            streams: Arc::clone(&self.streams),
-            key,
-        }
-    }
-
     /// Notes a stream that is opened. One that comes too late is ended at once.
     pub(super) fn enter(&self, stream: WeakStream) -> Entered {
-        let mut state = lock(&self.streams.state);
+        self.clone().admit(stream, Duration::ZERO)
+    }
+
+    /// Notes work that goes on until it ends by itself, or the time is over.
+    pub(super) fn enter_work(&self, work: WeakStream) -> Entered {
+        self.clone().letting_finish().admit(work, self.within)
+    }
+
+    /// Notes what has so much time if it comes too late.
+    fn admit(self, stream: WeakStream, time: Duration) -> Entered {
+        let streams = Arc::clone(&self.streams);
+        let end = self.end_after(time);
+        let mut state = lock(&streams.state);
         let has_begun = state.has_begun;
-        let key = state.open.insert((stream.clone(), self.clone()));
+        let key = state.open.insert((stream.clone(), self));
         drop(state);
         if has_begun {
-            stream.end(self.end_after(Duration::ZERO));
+            stream.end(end);
         }
-        Entered {
-            streams: Arc::clone(&self.streams),
-            key,
-        }
+        Entered { streams, key }
     }
 
     fn end_after(&self, time: Duration) -> End {

@@ -9,6 +9,7 @@ use super::{
     resumable::{Coming, Recording},
     revoke::Asking,
     route::Route,
+    watch::Seeing,
 };
 use crate::{
     connection::{Companion, Decoration, OpenStream, Terms},
@@ -140,11 +141,7 @@ impl SseLayer {
             let seeing = policy.seeing.clone();
             return Entry::Asked(Box::pin(async move {
                 let found = resumable.find(None, &view).await;
-                let admitted = held.admit(found, accept.as_deref(), retry);
-                admitted.map_err(|(held, reason, answer)| {
-                    seeing.refused(held.route.as_ref(), reason);
-                    answer
-                })
+                held.admit(found, &seeing, accept.as_deref(), retry)
             }));
         };
         held.asking = policy
@@ -176,11 +173,7 @@ impl SseLayer {
                 None => Ok(Coming::Unrecorded),
             };
             held.granted = Some((grant, view));
-            held.admit(found, accept, retry)
-                .map_err(|(held, reason, answer)| {
-                    refused(&held, reason);
-                    answer
-                })
+            held.admit(found, &policy.seeing, accept, retry)
         }))
     }
 
@@ -252,31 +245,37 @@ impl SseLayer {
 }
 
 impl Held {
-    /// What becomes of a request for which this was found. What is refused is said with the reason.
+    /// What becomes of a request for which this was found.
     fn admit(
         mut self: Box<Self>,
         found: Result<Coming, StoreError>,
+        seeing: &Seeing,
         accept: Option<&[u8]>,
         retry: Duration,
-    ) -> Result<Admitted, (Box<Self>, &'static str, Answer)> {
-        match found {
-            Ok(Coming::Unrecorded) => Ok(Admitted::Handler(Admission(Some(self)))),
+    ) -> Result<Admitted, Answer> {
+        let (reason, answer) = match found {
+            Ok(Coming::Unrecorded) => return Ok(Admitted::Handler(Admission(Some(self)))),
             Ok(Coming::New(recording)) => {
                 self.recording = Some(recording);
-                Ok(Admitted::Handler(Admission(Some(self))))
+                return Ok(Admitted::Handler(Admission(Some(self))));
             }
             Ok(Coming::Claimed(producer, listener)) => {
-                Ok(Admitted::Task(Admission(Some(self)), producer, listener))
+                let admission = Admission(Some(self));
+                return Ok(Admitted::Task(admission, producer, listener));
             }
-            Ok(Coming::Known(listener)) => Ok(Admitted::Recorded(Admission(Some(self)), listener)),
-            Ok(Coming::Over) => Err((self, "ended", Answer::over())),
-            Ok(Coming::Unknown) => Err((self, "unknown", Answer::unknown())),
+            Ok(Coming::Known(listener)) => {
+                return Ok(Admitted::Recorded(Admission(Some(self)), listener));
+            }
+            Ok(Coming::Over) => ("ended", Answer::stop()),
+            Ok(Coming::Unknown) => ("unknown", Answer::unknown()),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "a recorded response could not be looked for");
-                Err((self, "unavailable", Answer::unavailable(accept, retry)))
+                ("unavailable", Answer::unavailable(accept, retry))
             }
-        }
+        };
+        seeing.refused(self.route.as_ref(), reason);
+        Err(answer)
     }
 
     /// Counts for `limits`; returns the one that it is beyond.

@@ -241,8 +241,7 @@ impl RequestContext {
         if !head::is_event_stream(head.status.as_u16(), &head.headers) {
             return Response::from_parts(head, LayerBody::passed(body));
         }
-        if !self.head
-            && head.extensions.get::<Recorded>().is_none()
+        if head.extensions.get::<Recorded>().is_none()
             && let Some((mut producer, listener)) = admission.record(&head.headers)
         {
             self.layer.drains(&mut producer);

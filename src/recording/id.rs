@@ -4,7 +4,6 @@ use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use smol_str::{SmolStr, format_smolstr};
 
 use crate::{store::Position, topic_name::TopicName};
 
@@ -113,13 +112,6 @@ fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     std::array::from_fn(|at| hash[at])
 }
 
-impl Name {
-    /// The id of a place in the response.
-    pub(crate) fn id(self, at: Position) -> SmolStr {
-        format_smolstr!("{self}{at}")
-    }
-}
-
 /// What all ids of the response begin with.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,7 +152,7 @@ mod tests {
     fn an_id_is_read_back_and_nothing_else_is_taken_for_one() {
         let name = Owner::new(Some("alice"), "/chat").new_name();
         let name = name.expect("the system has random bytes");
-        let id = name.id(AT);
+        let id = format!("{name}{AT}");
         assert_eq!(RecordedId::parse(&id), Some(RecordedId::At(name, AT)));
         assert_eq!(RecordedId::parse(ENDED), Some(RecordedId::Ended));
         let unrecorded = RecordedId::parse(UNRECORDED);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::{
     ENDED, Name, Recordings, Rules,
@@ -33,7 +33,8 @@ use watch::Watch;
 /// One client of a recorded response, as the source of its connection.
 pub(crate) struct Listener {
     recordings: Arc<Recordings>,
-    name: Name,
+    /// What its ids begin with.
+    prefix: Box<str>,
     topic: TopicName,
     rules: Rules,
     phase: Phase,
@@ -131,7 +132,7 @@ impl Listener {
     fn new(recordings: &Arc<Recordings>, name: Name, topic: TopicName, rules: Rules) -> Self {
         Self {
             recordings: Arc::clone(recordings),
-            name,
+            prefix: name.to_string().into(),
             topic,
             rules,
             phase: Phase::Over,
@@ -187,8 +188,8 @@ impl Listener {
         self.cursor = Some(at);
         self.place = Some(at);
         Poll::Ready(match self.gap.take() {
-            Some(reason) => self.tell(gap(Gap::new(reason, None), None), self.name.id(at)),
-            None if self.rules.ids => self.tell(open(), self.name.id(at)),
+            Some(reason) => self.tell(gap(Gap::new(reason, None), None), self.id(at)),
+            None if self.rules.ids => self.tell(open(), self.id(at)),
             None => None,
         })
     }
@@ -316,6 +317,11 @@ impl Listener {
         }
     }
 
+    /// The id of a place in the record.
+    fn id(&self, at: Position) -> SmolStr {
+        format_smolstr!("{}{at}", self.prefix)
+    }
+
     /// An event of ours, with an id where there are any.
     fn tell(&self, event: Event, id: impl Into<Option<SmolStr>>) -> Option<Sent> {
         let reason = event.gap().map(Gap::reason);
@@ -384,7 +390,7 @@ impl Source for Listener {
     fn last_id(&self) -> Option<SmolStr> {
         match self.phase {
             _ if !self.rules.ids => None,
-            Phase::Following(_) => self.place.map(|at| self.name.id(at)),
+            Phase::Following(_) => self.place.map(|at| self.id(at)),
             Phase::Opening | Phase::Gone(_) => None,
             Phase::Passing => Some(SmolStr::new_static(UNRECORDED)),
             Phase::Ending(_) | Phase::Failing(_) | Phase::Over => Some(SmolStr::new_static(ENDED)),

@@ -26,7 +26,7 @@ use tail::Tail;
 const EXPECTED_BACK: Duration = Duration::from_secs(30);
 
 /// How many leases a note that somebody listens is good for.
-pub(super) const LISTENED_FOR: u32 = 3;
+const LISTENED_FOR: u32 = 3;
 
 /// A response that this process produces.
 pub(super) struct Production {

@@ -1,6 +1,6 @@
 //! What a client is sent of the record.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
 
@@ -52,7 +52,7 @@ impl Listener {
                     if let Some(seat) = &self.seat {
                         seat.sent(at.offset());
                     }
-                    self.tell(gap(missing, None), self.name.id(at))
+                    self.tell(gap(missing, None), self.id(at))
                 }
             },
             Step::Line => Some(Bytes::from_static(COMMENT_LINE).into()),
@@ -70,7 +70,8 @@ impl Listener {
 
     /// Writes the events among records, and heeds the others. Returns how many events there are.
     fn write(&mut self, frames: &[Frame], to: Position, blocks: &mut Vec<u8>) -> usize {
-        let mut events = 0;
+        let (mut events, mut is_heard) = (0, false);
+        let mut id = String::new();
         for frame in frames {
             match frame.kind() {
                 RecordKind::Event => {
@@ -79,22 +80,24 @@ impl Listener {
                     }
                     let at = Position::new(to.epoch(), frame.offset);
                     self.place = Some(at);
-                    match self.rules.ids {
-                        true => {
-                            frame.write_with_id(blocks, &self.name.id(at));
-                        }
-                        false => frame.write_without_id(blocks),
+                    if self.rules.ids {
+                        id.clear();
+                        // Writing to a `String` does not fail.
+                        let _ = write!(id, "{}{at}", self.prefix);
+                        frame.write_with_id(blocks, &id);
+                    } else {
+                        frame.write_without_id(blocks);
                     }
                     events += 1;
-                    self.hear_producer();
+                    is_heard = true;
                 }
-                RecordKind::Lease => match Note::parse(frame.note()) {
-                    Some(Note::Retry { millis }) => {
+                RecordKind::Lease => {
+                    let note = Note::parse(frame.note());
+                    is_heard |= note.as_ref().is_some_and(Note::is_producers);
+                    if let Some(Note::Retry { millis }) = note {
                         self.retry = Some(Duration::from_millis(millis));
                     }
-                    Some(note) if note.is_producers() => self.hear_producer(),
-                    _ => {}
-                },
+                }
                 RecordKind::End => {
                     // There may be notes behind it.
                     self.phase = Phase::Ending(Outcome::parse(frame.note()));
@@ -102,13 +105,10 @@ impl Listener {
                 }
             }
         }
-        self.cursor = Some(to);
-        events
-    }
-
-    fn hear_producer(&mut self) {
-        if let Phase::Following(following) = &mut self.phase {
+        if let (true, Phase::Following(following)) = (is_heard, &mut self.phase) {
             following.watch.hear();
         }
+        self.cursor = Some(to);
+        events
     }
 }
